@@ -1,0 +1,76 @@
+# Holdfast. `make` lists the verbs.
+# Variables: BOOTSTRAP=no (install nothing), PROFILE=fast|safe (failover timing), NODES=2|3 (data nodes).
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up down clean distclean status primary vip switchover logs psql dev check test test-stack fmt lock
+
+help:  ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up:  ## from a bare machine to a running stack
+	@$(PYTHON) -m ops up
+
+down:  ## stop the stack, keep its data
+	@$(PYTHON) -m ops down
+
+clean:  ## stop the stack, remove its data and secrets
+	@$(PYTHON) -m ops clean
+
+distclean:  ## clean, and remove images, virtual environment and caches too
+	@$(PYTHON) -m ops distclean
+	@rm -rf $(VENV) .holdfast .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+status:  ## containers, cluster state, virtual IP, backends
+	@$(PYTHON) -m ops status
+
+primary:  ## print the container that is the primary now
+	@$(PYTHON) -m ops primary
+
+vip:  ## print the container that holds the virtual IP now
+	@$(PYTHON) -m ops vip
+
+switchover:  ## hand the primary's role over, in an orderly way
+	@$(PYTHON) -m ops switchover
+
+logs:  ## follow all logs (ARGS="app1 app2" for some)
+	@$(PYTHON) -m ops logs $(ARGS)
+
+psql:  ## psql through the write port
+	@$(PYTHON) -m ops psql $(ARGS)
+
+dev: $(VENV)/ready  ## the service on an embedded cluster: no Docker, no root
+	@$(BIN)/python -m ops.dev $(ARGS)
+
+check: $(VENV)/ready  ## fast: lint, types, import contracts, unit and integration tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+test: check test-stack  ## everything, the real stack included
+
+test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
+	$(BIN)/python -m pytest tests/stack -m stack
+
+fmt: $(VENV)/ready  ## format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/ready  ## pin the dependencies anew, hashes included
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --quiet --upgrade pyproject.toml -o requirements/service.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --quiet --upgrade --group dev pyproject.toml -o requirements/dev.txt
+
+$(VENV)/ready: requirements/dev.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/bootstrap/install-venv.sh "$${BOOTSTRAP:-yes}"
+	@echo "==> virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,121 @@
+"""What the running stack says of itself: containers, primary, virtual IP, HAProxy's servers.
+
+Only looks, never changes. A part that does not answer is reported as absent, not as an error:
+these questions are asked while things are broken.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+
+from ops.console import StackError
+
+NODES = ("postgres1", "postgres2", "postgres3")
+PROXIES = ("haproxy1", "haproxy2")
+VIP = "172.30.0.100"
+ONE_SHOT = "db-migrate"
+
+LOOK_LIMIT = 10.0
+"""Seconds for one question to one container."""
+
+LIST_LIMIT = 30.0
+"""Seconds for Docker to list the containers."""
+
+WRITABLE = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", "SHOW transaction_read_only")
+"""Asks a node what HAProxy's check asks; `off` means that it accepts writes."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of the stack, as `docker ps` has it."""
+
+    name: str
+    state: str
+    status: str
+
+    @property
+    def condition(self) -> str:
+        """A word for where it stands: healthy, starting, done, or what Docker says."""
+        if self.name == ONE_SHOT and self.status.startswith("Exited (0)"):
+            return "done"
+        for word in ("unhealthy", "healthy"):
+            if f"({word})" in self.status:
+                return word
+        return "starting" if self.state in {"running", "created"} else self.status
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return self.condition in {"healthy", "done"}
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether waiting will not help: the one-shot container has failed."""
+        return self.name == ONE_SHOT and self.state == "exited" and not self.ready
+
+
+def docker(*arguments: str) -> str:
+    """Run a Docker command and return its output; raise StackError with Docker's words."""
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=LIST_LIMIT
+    )
+    if done.returncode != 0:
+        words = done.stderr.strip()
+        raise StackError(f"docker {arguments[0]}: {words}\nIs the stack up? Try `make up`.")
+    return done.stdout
+
+
+def ask(container: str, *command: str) -> str:
+    """Return what a command prints inside a container; nothing when it cannot run there."""
+    full = ["docker", "exec", container, *command]
+    try:
+        done = subprocess.run(full, capture_output=True, text=True, check=False, timeout=LOOK_LIMIT)
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def last_words(container: str, lines: int = 10) -> list[str]:
+    """Return the end of a container's log."""
+    command = ["docker", "logs", "--tail", str(lines), container]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIST_LIMIT)
+    return (done.stdout + done.stderr).splitlines()
+
+
+def containers() -> list[Container]:
+    """Return the stack's containers, whatever their state, by name."""
+    project = "label=com.docker.compose.project=holdfast"
+    listing = docker("ps", "--all", "--format", "{{json .}}", "--filter", project)
+    rows = [json.loads(line) for line in listing.splitlines()]
+    found = [Container(row["Names"], row["State"], row["Status"]) for row in rows]
+    return sorted(found, key=lambda container: container.name)
+
+
+def find_primary() -> str | None:
+    """Return the node that accepts writes, or None."""
+    return next((node for node in NODES if ask(node, *WRITABLE).strip() == "off"), None)
+
+
+def find_vip_holder() -> str | None:
+    """Return the proxy that holds the virtual IP, or None."""
+    show = ("ip", "-4", "address", "show", "eth0")
+    return next((proxy for proxy in PROXIES if f" {VIP}/" in ask(proxy, *show)), None)
+
+
+def cluster_state() -> str:
+    """Return the monitor's table of nodes; nothing when it does not answer."""
+    return ask("pg-monitor", "pg_autoctl", "show", "state")
+
+
+def backends() -> list[dict[str, str]]:
+    """Return HAProxy's own table of servers, as the virtual IP's holder has it."""
+    holder = find_vip_holder()
+    if holder is None:
+        return []
+    text = ask(holder, "curl", "-s", "-m", "3", "http://127.0.0.1:8404/;csv")
+    lines = text.removeprefix("# ").splitlines()
+    header = lines[0].split(",") if lines else []
+    rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
+    return [row for row in rows if row["svname"] not in {"FRONTEND", "BACKEND"}]

@@ -1,0 +1,168 @@
+"""The machine under the stack: a Docker engine, Compose and a base image.
+
+What is missing is installed by the scripts in deploy/bootstrap, unless BOOTSTRAP=no. What was
+started here is remembered in .holdfast/engine, so that `down` stops exactly that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from ops.console import Progress, StackError, run_step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTALL_LIMIT = 600.0
+"""Seconds for installing a package from a slow mirror."""
+
+OWN_BASE = "holdfast-base:trixie"
+"""The base image's name where it is made and not pulled (deploy/bootstrap/base-image.sh)."""
+
+ENGINE_LIMIT = 90.0
+"""Seconds for the engine to start; the script itself gives up after 60."""
+
+ENGINE_STOP = 40.0
+"""Seconds for the engine to stop."""
+
+
+class Host:
+    """The host as the stack needs it."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the directory of the checkout."""
+        self.root = root
+        self.state = root / ".holdfast"
+        self.scripts = root / "deploy" / "bootstrap"
+        self.may_install = os.environ.get("BOOTSTRAP", "yes") != "no"
+
+    def prepare(self) -> str:
+        """Make engine, Compose and base image available; return the base image's name."""
+        self.state.mkdir(exist_ok=True)
+        self._engine()
+        self._compose()
+        return self._base_image()
+
+    def engine_answers(self) -> bool:
+        """Tell whether a Docker engine answers."""
+        return self._succeeds("docker", "version")
+
+    def stop_engine(self) -> None:
+        """Stop the engine if `up` started it and nothing else runs on it."""
+        record = self.state / "engine"
+        if not record.exists():
+            return
+        how = record.read_text().split()
+        progress = Progress("Docker engine")
+        running = _output("docker", "ps", "--quiet").split()
+        if running:
+            progress.done(f"left running: {len(running)} other containers use it")
+            return
+        if how[0] == "systemd":
+            subprocess.run(["systemctl", "stop", "docker.socket", "docker"], check=False)
+        else:
+            _end(int(how[1]), "dockerd", ENGINE_STOP)
+        record.unlink()
+        progress.done("stopped (`make up` had started it)")
+
+    def remove_images(self) -> None:
+        """Remove the base image that was made here, and the build cache."""
+        for command in (["image", "rm", "--force", OWN_BASE], ["builder", "prune", "--force"]):
+            subprocess.run(["docker", *command], capture_output=True, check=False)
+
+    def _engine(self) -> None:
+        if not self.engine_answers():
+            if shutil.which("dockerd") is None:
+                self._install("Docker Engine", "install-docker.sh", "docker.io")
+            elif os.geteuid() != 0:
+                raise StackError(
+                    "Docker is installed but its engine does not answer this user. Start it "
+                    "(systemctl start docker), join the group docker, or run as root."
+                )
+            log = self.state / "dockerd.log"
+            command = [str(self.scripts / "start-docker.sh"), str(log)]
+            how = run_step(
+                "Starting the Docker engine", command, self._log("engine"), limit=ENGINE_LIMIT
+            )
+            if how != "running":
+                (self.state / "engine").write_text(f"{how}\n")
+        version = _output("docker", "version", "--format", "{{.Server.Version}}").strip()
+        Progress("Docker engine").done(version)
+
+    def _compose(self) -> None:
+        if not self._succeeds("docker", "compose", "version"):
+            self._install("Docker Compose", "install-compose.sh", "docker-compose")
+        version = _output("docker", "compose", "version", "--short").strip()
+        Progress("Docker Compose").done(version)
+
+    def _base_image(self) -> str:
+        command = [str(self.scripts / "base-image.sh"), "yes" if self.may_install else "no"]
+        log = self._log("base-image")
+        return run_step("Base image", command, log, limit=INSTALL_LIMIT)
+
+    def _install(self, what: str, script: str, package: str) -> None:
+        if not self.may_install:
+            raise StackError(
+                f"{what} is missing and BOOTSTRAP=no forbids to install it. "
+                f"Install it (Debian: apt-get install {package}), then run this again."
+            )
+        if os.geteuid() != 0:
+            raise StackError(
+                f"{what} is missing, and installing it needs root: run `sudo make up`, "
+                f"or install it yourself (Debian: apt-get install {package})."
+            )
+        if shutil.which("apt-get") is None:
+            raise StackError(
+                f"{what} is missing and this is no Debian: install {what}, then run this again."
+            )
+        run_step(
+            f"Installing {what}",
+            [str(self.scripts / script)],
+            self._log(script),
+            limit=INSTALL_LIMIT,
+        )
+
+    def _log(self, name: str) -> Path:
+        path = self.state / "logs" / f"{name.removesuffix('.sh')}.log"
+        path.unlink(missing_ok=True)
+        return path
+
+    @staticmethod
+    def _succeeds(*command: str) -> bool:
+        if shutil.which(command[0]) is None:
+            return False
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=15)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+def _end(pid: int, name: str, limit: float) -> None:
+    """End a process by its id, if it still is the one that was started."""
+    comm = f"/proc/{pid}/comm"
+
+    def alive() -> bool:
+        try:
+            with open(comm) as file:  # noqa: PTH123 - a proc file, not a path of ours
+                return file.read().strip() == name
+        except OSError:
+            return False
+
+    if not alive():
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + limit
+    while alive():
+        if time.monotonic() > deadline:
+            raise StackError(f"{name} (pid {pid}) did not stop within {limit:.0f} s")
+        time.sleep(0.1)

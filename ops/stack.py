@@ -1,0 +1,277 @@
+"""The stack as an operator handles it: the one place that drives Docker Compose."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops import cluster
+from ops.console import Progress, StackError, run_step, say
+from ops.host import Host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+BUILD_LIMIT = 900.0
+"""Seconds for building all images over a slow network."""
+
+HEALTHY_LIMIT = 240.0
+"""Seconds for all containers to become healthy: a first base backup and the migrations included."""
+
+ANSWER_LIMIT = 60.0
+"""Seconds for the service to answer through the published port once its containers are healthy."""
+
+STOP_LIMIT = 180.0
+"""Seconds for stopping everything: a primary hands over before it stops."""
+
+SWITCHOVER_LIMIT = 60.0
+"""Seconds for a planned switchover."""
+
+POLL = 0.3
+"""Seconds between two looks at something that is waited for."""
+
+SECRETS = ("autoctl_node_password", "replication_password", "owner_password", "db_password")
+
+FAREWELL = """
+Holdfast is up.
+
+  service       http://localhost:8080/api/users     (docs: http://localhost:8080/docs)
+  statistics    http://localhost:8404/              (metrics: http://localhost:8404/metrics)
+  PostgreSQL    localhost:6432 write, localhost:6433 read; database holdfast, role holdfast_app,
+                password in deploy/compose/secrets/db_password
+
+Three things to try:
+  1. curl -i localhost:8080/api/users -H 'content-type: application/json' \\
+         -d '{"email": "grace@example.org", "name": "Grace"}'
+  2. docker kill $(make -s primary)      # then list and create users: a pause, no error
+     docker start postgres1 postgres2    # the old primary comes back as a standby
+  3. docker kill $(make -s vip)          # the proxy with the virtual IP: the other takes over
+     docker start haproxy1 haproxy2
+
+`make status` shows the cluster, `make down` stops it (data stays), `make clean` removes its data.
+"""
+
+
+class Stack:
+    """The containers of deploy/compose/compose.yaml."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the directory of the checkout."""
+        self.root = root
+        self.host = Host(root)
+        self.compose_file = root / "deploy" / "compose" / "compose.yaml"
+        self.secrets = self.compose_file.parent / "secrets"
+        # Compose wants every variable of the file even where it does not use it, as in `down`.
+        self.environment = {**os.environ, "CA_BUNDLE": _ca_bundle()}
+        if self.environment.get("NODES") == "3":
+            self.environment["COMPOSE_PROFILES"] = "three-nodes"
+
+    # ------------------------------------------------------------------ verbs
+
+    def up(self) -> None:
+        """From whatever state the machine is in to a stack that answers.
+
+        Raises StackError with what to do when a step fails; running it again goes on from there.
+        """
+        begun = time.monotonic()
+        self._check_settings()
+        self.environment["BASE_IMAGE"] = self.host.prepare()
+        self._make_secrets()
+        self._compose("Building images", "build", limit=BUILD_LIMIT)
+        self._start()
+        self._await_answer()
+        say(FAREWELL)
+        say(f"It took {time.monotonic() - begun:.0f} s.")
+
+    def down(self) -> None:
+        """Stop and remove the containers; volumes and images stay."""
+        if self._take_down("Stopping the stack"):
+            say("The data stays in its volumes: `make up` brings it back, `make clean` removes it.")
+            self.host.stop_engine()
+
+    def clean(self) -> None:
+        """Stop the stack and remove its data and secrets; the images stay."""
+        if self._take_down("Stopping the stack, removing its data", "--volumes"):
+            self._remove_secrets()
+            self.host.stop_engine()
+
+    def distclean(self) -> None:
+        """Clean, and remove the images that were built here."""
+        extra = ("--volumes", "--rmi", "all")
+        if self._take_down("Stopping the stack, removing its data and images", *extra):
+            self._remove_secrets()
+            self.host.remove_images()
+            self.host.stop_engine()
+
+    def status(self) -> None:
+        """Print containers, cluster state, the virtual IP's holder and HAProxy's view."""
+        for container in cluster.containers():
+            say(f"  {container.name:<13}{container.condition}")
+        say()
+        say(cluster.cluster_state().rstrip() or "  the monitor does not answer")
+        say(f"\n  virtual IP {cluster.VIP}: {cluster.find_vip_holder() or 'nobody'}\n")
+        for row in cluster.backends():
+            say(f"  {row['pxname']:<12}{row['svname']:<12}{row['status']}")
+
+    def primary(self) -> None:
+        """Print the container that accepts writes."""
+        name = cluster.find_primary()
+        if name is None:
+            raise StackError("no node accepts writes right now; `make status` shows why")
+        say(name)
+
+    def vip(self) -> None:
+        """Print the container that holds the virtual IP."""
+        holder = cluster.find_vip_holder()
+        if holder is None:
+            raise StackError("no proxy holds the virtual IP right now; `make status` shows why")
+        say(holder)
+
+    def switchover(self) -> None:
+        """Hand the primary's role to a standby, in an orderly way."""
+        command = ["docker", "exec", "pg-monitor", "pg_autoctl", "perform", "switchover"]
+        run_step("Switchover", command, self._log("switchover"), limit=SWITCHOVER_LIMIT)
+
+    def logs(self, arguments: Sequence[str]) -> int:
+        """Follow logs until interrupted; return Compose's exit code."""
+        command = self._command("logs", "--follow", "--tail", "50", *arguments)
+        return subprocess.run(command, env=self.environment, check=False).returncode
+
+    def psql(self, arguments: Sequence[str]) -> int:
+        """Run psql in psql-client, through the write port; return its exit code."""
+        terminal = ["-it"] if os.isatty(0) else ["-i"]
+        command = ["docker", "exec", *terminal, "psql-client", "psql", *arguments]
+        return subprocess.run(command, check=False).returncode
+
+    # ------------------------------------------------------------------ steps of `up` and `down`
+
+    def _check_settings(self) -> None:
+        for name, allowed in (("PROFILE", ("fast", "safe")), ("NODES", ("2", "3"))):
+            value = self.environment.get(name)
+            if value is not None and value not in allowed:
+                raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
+
+    def _make_secrets(self) -> None:
+        # The folder keeps others out; the files are readable for the containers' own users.
+        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        self.secrets.chmod(0o700)
+        for name in SECRETS:
+            path = self.secrets / name
+            if not path.exists():
+                path.write_text(secrets.token_urlsafe(24))
+                path.chmod(0o644)
+
+    def _remove_secrets(self) -> None:
+        for path in self.secrets.glob("*"):
+            path.unlink()
+
+    def _start(self) -> None:
+        """Start the containers and wait until each is healthy, showing each as it gets there."""
+        seen: dict[str, str] = {}
+        self._compose(
+            "Starting containers",
+            "up", "--detach", "--remove-orphans",
+            limit=HEALTHY_LIMIT,
+            watch=lambda progress: self._show_changes(progress, seen),
+        )  # fmt: skip
+        progress = Progress("Waiting for health")
+        while note := self._show_changes(progress, seen):
+            if progress.seconds > HEALTHY_LIMIT:
+                progress.failed()
+                raise _unhealthy(seen)
+            progress.note(note)
+            time.sleep(POLL)
+        progress.done("all healthy")
+
+    def _show_changes(self, progress: Progress, seen: dict[str, str]) -> str:
+        """Print what has become ready; return what is waited for, or nothing."""
+        waiting = []
+        for container in cluster.containers():
+            if seen.get(container.name) != container.condition:
+                seen[container.name] = container.condition
+                if container.ready:
+                    progress.line(f"{container.name:<13}{container.condition}")
+            if container.hopeless:
+                progress.failed()
+                raise _unhealthy(seen)
+            if not container.ready:
+                waiting.append(container.name)
+        return ", ".join(waiting)
+
+    def _await_answer(self) -> None:
+        progress = Progress("Service through localhost:8080")
+        while (answer := _health_through_edge()) != http.client.OK:
+            if progress.seconds > ANSWER_LIMIT:
+                progress.failed()
+                raise StackError(
+                    f"/health on port 8080 did not answer 200 within {ANSWER_LIMIT:.0f} s (last: "
+                    f"{answer}). `make status` shows which part is missing, `make logs` why."
+                )
+            progress.note(str(answer))
+            time.sleep(POLL)
+        progress.done("answers")
+
+    def _take_down(self, title: str, *extra: str) -> bool:
+        """Remove the containers; tell whether there was an engine to ask."""
+        if not self.host.engine_answers():
+            say("No Docker engine answers, so nothing of the stack is running.")
+            return False
+        self.environment["COMPOSE_PROFILES"] = "three-nodes"
+        self._compose(title, "down", "--remove-orphans", *extra, limit=STOP_LIMIT)
+        return True
+
+    # ------------------------------------------------------------------ plumbing
+
+    def _command(self, *arguments: str) -> list[str]:
+        fixed = ["docker", "compose", "--progress", "plain", "--file", str(self.compose_file)]
+        return [*fixed, *arguments]
+
+    def _compose(
+        self,
+        title: str,
+        *arguments: str,
+        limit: float,
+        watch: Callable[[Progress], str] | None = None,
+    ) -> None:
+        log = self._log(arguments[0])
+        command = self._command(*arguments)
+        run_step(title, command, log, limit=limit, environment=self.environment, watch=watch)
+
+    def _log(self, name: str) -> Path:
+        path = self.host.state / "logs" / f"{name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
+
+def _unhealthy(seen: dict[str, str]) -> StackError:
+    bad = [name for name, condition in seen.items() if condition not in {"healthy", "done"}]
+    text = [f"not healthy: {', '.join(bad) or 'nothing was created'}"]
+    for name in bad[:3]:
+        text += [f"--- last lines of {name} ({seen[name]})", *cluster.last_words(name)]
+    text.append("More: `make logs` and docs/runbook.md. `make up` goes on from here.")
+    return StackError("\n".join(text))
+
+
+def _health_through_edge() -> int | str:
+    """Ask the service through the published port; return the status, or why there is none."""
+    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        connection.close()
+
+
+def _ca_bundle() -> str:
+    """Return the host's CA bundle, for pip inside the build, or an empty file."""
+    named = [os.environ.get(name) for name in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")]
+    candidates = [*named, "/etc/ssl/certs/ca-certificates.crt"]
+    return next((path for path in candidates if path and Path(path).is_file()), "/dev/null")

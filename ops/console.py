@@ -43,6 +43,11 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
+def result(title: str, text: str) -> None:
+    """Print what was found where there was nothing to wait for."""
+    say(f"  ✓ {title}: {text}")
+
+
 def read_tail(path: Path, lines: int) -> list[str]:
     """Return the last non-empty lines of a file, or none when there is no file yet."""
     if not path.exists():
@@ -89,10 +94,10 @@ class Progress:
         say(f"    {text}")
         self._spoken = time.monotonic()
 
-    def done(self, result: str = "done") -> None:
+    def done(self, text: str = "done") -> None:
         """End the step with its result."""
         self._clear()
-        say(f"  ✓ {self.title}: {result} ({self.seconds:.1f} s)")
+        result(self.title, f"{text} ({self.seconds:.1f} s)")
 
     def failed(self) -> None:
         """End the step's line; the error itself is raised and printed by the caller."""

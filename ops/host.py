@@ -13,7 +13,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from ops.console import Progress, StackError, run_step
+from ops.console import Progress, StackError, result, run_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,13 +92,13 @@ class Host:
             if how != "running":
                 (self.state / "engine").write_text(f"{how}\n")
         version = _output("docker", "version", "--format", "{{.Server.Version}}").strip()
-        Progress("Docker engine").done(version)
+        result("Docker engine", version)
 
     def _compose(self) -> None:
         if not self._succeeds("docker", "compose", "version"):
             self._install("Docker Compose", "install-compose.sh", "docker-compose")
         version = _output("docker", "compose", "version", "--short").strip()
-        Progress("Docker Compose").done(version)
+        result("Docker Compose", version)
 
     def _base_image(self) -> str:
         command = [str(self.scripts / "base-image.sh"), "yes" if self.may_install else "no"]

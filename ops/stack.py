@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import cluster
-from ops.console import Progress, StackError, run_step, say
+from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host
 
 if TYPE_CHECKING:
@@ -173,17 +173,20 @@ class Stack:
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
         seen: dict[str, str] = {}
-        self._compose(
-            "Starting containers",
-            "up", "--detach", "--remove-orphans",
-            limit=HEALTHY_LIMIT,
-            watch=lambda progress: self._show_changes(progress, seen),
-        )  # fmt: skip
+        try:
+            self._compose(
+                "Starting containers",
+                "up", "--detach", "--remove-orphans",
+                limit=HEALTHY_LIMIT,
+                watch=lambda progress: self._show_changes(progress, seen),
+            )  # fmt: skip
+        except CommandFailedError as error:
+            raise _unhealthy(error) from error
         progress = Progress("Waiting for health")
         while note := self._show_changes(progress, seen):
             if progress.seconds > HEALTHY_LIMIT:
                 progress.failed()
-                raise _unhealthy(seen)
+                raise _unhealthy(f"not healthy within {HEALTHY_LIMIT:.0f} s")
             progress.note(note)
             time.sleep(POLL)
         progress.done("all healthy")
@@ -196,9 +199,6 @@ class Stack:
                 seen[container.name] = container.condition
                 if container.ready:
                     progress.line(f"{container.name:<13}{container.condition}")
-            if container.hopeless:
-                progress.failed()
-                raise _unhealthy(seen)
             if not container.ready:
                 waiting.append(container.name)
         return ", ".join(waiting)
@@ -249,11 +249,16 @@ class Stack:
         return path
 
 
-def _unhealthy(seen: dict[str, str]) -> StackError:
-    bad = [name for name, condition in seen.items() if condition not in {"healthy", "done"}]
-    text = [f"not healthy: {', '.join(bad) or 'nothing was created'}"]
-    for name in bad[:3]:
-        text += [f"--- last lines of {name} ({seen[name]})", *cluster.last_words(name)]
+def _unhealthy(cause: object) -> StackError:
+    """Say which containers are not healthy and how their logs end, the hopeless first."""
+    bad = sorted(
+        (container for container in cluster.containers() if not container.ready),
+        key=lambda container: not container.hopeless,
+    )
+    text = [str(cause), f"not healthy: {', '.join(c.name for c in bad) or 'nothing was created'}"]
+    for container in bad[:1] if bad and bad[0].hopeless else bad[:3]:
+        text.append(f"--- last lines of {container.name} ({container.condition})")
+        text += cluster.last_words(container.name)
     text.append("More: `make logs` and docs/runbook.md. `make up` goes on from here.")
     return StackError("\n".join(text))
 

@@ -30,6 +30,13 @@ write_pgpass() {
     )
 }
 
+# PostgreSQL's own log (see postgresql.holdfast.conf) to the container's log, from now on.
+follow_postgres_log() {
+    local day files=()
+    for day in Mon Tue Wed Thu Fri Sat Sun; do files+=("$HOME/log/postgresql-$day.log"); done
+    tail --quiet --lines=0 --follow=name --retry "${files[@]}" 2>/dev/null &
+}
+
 # Stay as long as the given process; pass a stop on to it. A trap ends `wait`, hence the second.
 run_until_stopped() {
     local pid=$1

@@ -1,0 +1,91 @@
+"""Brings the real stack up once, and gives every test a whole one: nothing down, in sync."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops import cluster
+from ops.console import StackError
+from ops.host import Host
+from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UP_LIMIT = 1200.0
+"""Seconds for `make up` from nothing over a slow network."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder needs the stack; the first test also pays for bringing it up."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.stack)
+            item.add_marker(pytest.mark.timeout(UP_LIMIT + 600))
+
+
+def _verb(name: str, limit: float = UP_LIMIT) -> None:
+    command = [sys.executable, "-m", "ops", name]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
+        check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"make {name} failed:\n{done.stdout}"
+
+
+def _running() -> list[str]:
+    if not Host(ROOT).engine_answers():
+        return []
+    return [container.name for container in cluster.containers() if container.state == "running"]
+
+
+@pytest.fixture(scope="session")
+def running_stack() -> Iterator[None]:
+    """The stack, brought up by `make up`, and taken down again if it was down before."""
+    host = Host(ROOT)
+    if not host.engine_answers() and os.geteuid() != 0:
+        reason = "no Docker engine answers, and starting or installing one needs root"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"not run: {reason}")
+        pytest.skip(f"not run: {reason}")
+    was_up = "vip-access" in _running()
+    _verb("up")
+    yield
+    if not was_up:
+        _verb("down")
+
+
+@pytest.fixture(autouse=True)
+def stack(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
+    """A whole stack before the test, and again after it, whatever the test broke."""
+    _make_whole()
+    yield
+    _make_whole()
+
+
+def _make_whole() -> None:
+    names = [c.name for c in cluster.containers() if c.name != cluster.ONE_SHOT]
+    subprocess.run(["docker", "start", *names], capture_output=True, check=True, timeout=60)
+    wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    wait_until("all containers healthy", REDUNDANT_LIMIT, _all_ready)
+    wait_until("both apps and both readers in HAProxy", REDUNDANT_LIMIT, _all_backends_up)
+
+
+def _all_ready() -> bool:
+    try:
+        return all(container.ready for container in cluster.containers())
+    except StackError:
+        return False
+
+
+def _all_backends_up() -> bool:
+    up = {"apps": 0, "pg_primary": 0, "pg_any": 0}
+    for row in cluster.backends():
+        up[row["pxname"]] += row["status"] == "UP"
+    return up == {"apps": 2, "pg_primary": 1, "pg_any": 2}

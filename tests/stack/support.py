@@ -1,0 +1,192 @@
+"""What the tests on the real stack share: the way in, faults on containers, a writer, waiting.
+
+Faults are applied by container name and their undoing is the `stack` fixture's business.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import httpx
+
+from ops import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+BASE_URL = "http://127.0.0.1:8080"
+ADDRESSES = {"172.30.0.21": "postgres1", "172.30.0.22": "postgres2", "172.30.0.23": "postgres3"}
+
+CLIENT_TIMEOUT = 30.0
+"""Seconds a client waits for an answer: longer than the service holds a request."""
+
+REDUNDANT_LIMIT = 120.0
+"""Seconds for a killed node to be a standby in sync again; generous, measured is under 15."""
+
+RESUME_LIMIT = 60.0
+"""Seconds for writes to succeed again after any single fault; generous, measured is under 6."""
+
+DOCKER_LIMIT = 60.0
+"""Seconds for one Docker command."""
+
+
+def wait_until(what: str, limit: float, condition: Callable[[], object]) -> None:
+    """Poll `condition` until it holds; fail with what was waited for after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > deadline:
+            state = cluster.cluster_state()
+            raise AssertionError(f"not within {limit:.0f} s: {what}\n{state}")
+        time.sleep(0.2)
+
+
+def docker(*arguments: str) -> str:
+    """Run a Docker command that must succeed; return its output."""
+    done = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
+
+
+def kill(*containers: str) -> None:
+    """SIGKILL containers, as a machine that loses its power."""
+    docker("kill", *containers)
+
+
+def start(*containers: str) -> None:
+    """Start containers that were killed or stopped."""
+    docker("start", *containers)
+
+
+def sql(statement: str, port: int = 6432) -> list[str]:
+    """Run SQL in psql-client through the virtual IP; return the rows as text."""
+    out = docker("exec", "psql-client", "psql", "-p", str(port), "-qAt", "-c", statement)
+    return out.splitlines()
+
+
+def node_behind(port: int) -> str:
+    """Return the name of the node that a new connection to the write or read port reaches."""
+    return ADDRESSES[sql("SELECT host(inet_server_addr())", port)[0]]
+
+
+def primary() -> str:
+    """Return the primary's container, waiting until there is one."""
+    wait_until("a node that accepts writes", RESUME_LIMIT, cluster.find_primary)
+    name = cluster.find_primary()
+    assert name is not None
+    return name
+
+
+def is_redundant() -> bool:
+    """Tell whether a primary and a standby in sync are what the monitor sees, and nothing else."""
+    states = [
+        tuple(cell.strip() for cell in line.split("|")[5:7])
+        for line in cluster.cluster_state().splitlines()
+        if "postgres" in line
+    ]
+    return sorted(states) == [("primary", "primary"), ("secondary", "secondary")]
+
+
+def new_user(prefix: str) -> dict[str, str]:
+    """Return the body of a user that nobody else makes."""
+    return {"email": f"{prefix}-{uuid.uuid4().hex}@example.org", "name": "Stack Test"}
+
+
+def create_user(prefix: str = "user") -> httpx.Response:
+    """Create a user through the edge, on a connection of its own."""
+    return httpx.post(f"{BASE_URL}/api/users", json=new_user(prefix), timeout=CLIENT_TIMEOUT)
+
+
+@dataclass
+class Answer:
+    """One request of the writer: what came back, and when."""
+
+    email: str
+    status: int | None
+    problem: str
+    begun: float
+    ended: float
+
+
+@dataclass
+class Writer:
+    """Writes users through the edge without pause, never retrying, and remembers every answer."""
+
+    workers: int = 4
+    prefix: str = field(default_factory=lambda: f"w{uuid.uuid4().hex[:8]}")
+    answers: list[Answer] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Start the workers and wait for the first write that succeeds."""
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work) for _ in range(self.workers)]
+        for thread in self._threads:
+            thread.start()
+        wait_until("a first write", RESUME_LIMIT, lambda: self.acknowledged)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the workers; each ends with the request it has in hand."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(CLIENT_TIMEOUT * 2)
+
+    def await_writes(self, count: int = 20) -> None:
+        """Wait until `count` requests that began after this call were acknowledged."""
+        now = time.monotonic()
+        wait_until(
+            f"{count} new writes",
+            RESUME_LIMIT,
+            lambda: sum(answer.begun > now for answer in self.acknowledged) >= count,
+        )
+
+    @property
+    def acknowledged(self) -> list[Answer]:
+        """The writes that were answered with success."""
+        return [answer for answer in list(self.answers) if answer.status == httpx.codes.CREATED]
+
+    @property
+    def failed(self) -> list[Answer]:
+        """Everything else."""
+        return [answer for answer in list(self.answers) if answer.status != httpx.codes.CREATED]
+
+    def longest_pause(self) -> float:
+        """Return the longest time in seconds between two acknowledgements."""
+        ends = sorted(answer.ended for answer in self.acknowledged)
+        return max(later - earlier for earlier, later in itertools.pairwise(ends))
+
+    def lost(self) -> set[str]:
+        """Return the acknowledged writes that the database does not have."""
+        mine = f"SELECT email FROM users WHERE starts_with(email, '{self.prefix}-')"  # noqa: S608
+        there = set(sql(mine))
+        return {answer.email for answer in self.acknowledged} - there
+
+    def _work(self) -> None:
+        limits = httpx.Limits(max_keepalive_connections=1)
+        with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT, limits=limits) as client:
+            while not self._stop.is_set():
+                self._write(client)
+
+    def _write(self, client: httpx.Client) -> None:
+        body = new_user(self.prefix)
+        begun = time.monotonic()
+        status, problem = None, ""
+        try:
+            response = client.post("/api/users", json=body)
+            status = response.status_code
+            if status != httpx.codes.CREATED:
+                problem = response.text[:300]
+        except httpx.TransportError as error:
+            problem = repr(error)
+        self.answers.append(Answer(body["email"], status, problem, begun, time.monotonic()))
+        # About 20 writes a second and worker: enough to catch a write in every phase.
+        self._stop.wait(0.05 if status == httpx.codes.CREATED else 0.2)

@@ -1,0 +1,123 @@
+"""The main road: from the host's ports through nginx, virtual IP, HAProxy, service, PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import asyncpg
+import httpx
+import pytest
+
+from ops import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, ROOT, new_user, node_behind, primary
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    """A client of the published port."""
+    with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
+        yield client
+
+
+def test_a_created_user_is_read_back(client: httpx.Client) -> None:
+    """Create answers 201 with a Location, and what stands there is what was sent."""
+    body = new_user("edge")
+    created = client.post("/api/users", json=body)
+    assert created.status_code == 201, created.text
+    assert created.headers["x-route"] == "write"
+    assert created.headers["x-instance"] in {"app1", "app2"}
+    assert int(created.headers["x-attempts"]) >= 1
+    user = client.get(created.headers["location"]).json()
+    assert (user["email"], user["name"]) == (body["email"], body["name"])
+
+
+def test_five_sample_users_came_with_the_migrations(client: httpx.Client) -> None:
+    """The list, oldest first, begins with the migrations' five."""
+    page = client.get("/api/users", params={"order": "oldest", "limit": 5}).json()
+    assert len(page["items"]) == 5
+    assert page["next"]
+
+
+def test_both_instances_serve(client: httpx.Client) -> None:
+    """HAProxy spreads requests over both apps."""
+    seen = {client.get("/health").headers["x-instance"] for _ in range(20)}
+    assert seen == {"app1", "app2"}
+
+
+def test_an_unknown_user_is_a_problem(client: httpx.Client) -> None:
+    """Errors pass through the whole road as problem+json."""
+    answer = client.get("/api/users/999999999")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:holdfast:problem:not-found"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_documentation_needs_no_internet(client: httpx.Client, path: str) -> None:
+    """Every script and style of the pages comes from the service itself."""
+    page = client.get(path)
+    assert page.status_code == 200
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    scripts = [asset for asset in assets if asset.endswith((".js", ".css"))]
+    assert scripts
+    for asset in scripts:
+        assert not asset.startswith(("http:", "https:", "//")), asset
+        assert client.get(asset).status_code == 200
+
+
+def test_health_says_what_it_reached(client: httpx.Client) -> None:
+    """/health names the instance, the time and both routes."""
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert {"status", "instance", "timestamp"} <= answer.json().keys()
+
+
+async def test_postgresql_ports_are_open_on_the_host() -> None:
+    """The write port leads to the primary; both ports speak SCRAM with the app's role."""
+    password = (ROOT / "deploy/compose/secrets/db_password").read_text().strip()
+    for port in (6432, 6433):
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=port, user="holdfast_app", password=password,
+            database="holdfast", timeout=10,
+        )  # fmt: skip
+        try:
+            assert await connection.fetchval("SELECT count(*) FROM users") >= 5
+        finally:
+            await connection.close()
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(
+            host="127.0.0.1", port=6432, user="holdfast_app", password="wrong",
+            database="holdfast", timeout=10,
+        )  # fmt: skip
+
+
+def test_the_write_port_leads_to_the_primary_and_the_read_port_to_all() -> None:
+    """Ten connections to each port: one node behind the one, both behind the other."""
+    assert {node_behind(6432) for _ in range(10)} == {primary()}
+    assert {node_behind(6433) for _ in range(10)} == {"postgres1", "postgres2"}
+
+
+def test_statistics_and_metrics_are_published() -> None:
+    """Port 8404 has HAProxy's page and its Prometheus metrics."""
+    assert "pg_primary" in httpx.get("http://127.0.0.1:8404/").text
+    metrics = httpx.get("http://127.0.0.1:8404/metrics").text
+    assert 'haproxy_server_status{proxy="pg_primary",server="postgres1"' in metrics
+
+
+def test_the_service_counts_its_requests(client: httpx.Client) -> None:
+    """/metrics of each instance is reachable through the edge and counts by route and status."""
+    for _ in range(10):
+        assert client.get("/api/users").status_code == 200
+    assert 'method="GET",route="/api/users",status="200"' in client.get("/metrics").text
+
+
+def test_every_container_has_a_health_check() -> None:
+    """Nothing of the stack is only assumed to work."""
+    assert {c.name for c in cluster.containers() if c.ready} == {
+        "pg-monitor", "postgres1", "postgres2", "haproxy1", "haproxy2", "app1", "app2",
+        "vip-access", "psql-client", "db-migrate",
+    }  # fmt: skip

@@ -1,0 +1,215 @@
+"""Parts of the real stack die: writes go on, and none that was acknowledged is lost.
+
+Times are upper bounds of patience, not of speed; speed is measured by benchmarks/pauses.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ops import cluster
+from tests.stack.support import (
+    REDUNDANT_LIMIT,
+    RESUME_LIMIT,
+    Writer,
+    create_user,
+    docker,
+    is_redundant,
+    kill,
+    node_behind,
+    primary,
+    sql,
+    start,
+    wait_until,
+)
+
+IN_DOUBT = "commit-in-doubt"
+
+
+def assert_kept(writer: Writer) -> None:
+    """Nothing acknowledged is lost; nothing failed but what may: commits in doubt."""
+    assert writer.lost() == set()
+    unexpected = [answer for answer in writer.failed if IN_DOUBT not in answer.problem]
+    assert unexpected == []
+
+
+def assert_writes_reach_the_primary() -> None:
+    """New connections to the write port all land on the one primary, and writes succeed."""
+    assert {node_behind(6432) for _ in range(10)} == {primary()}
+    for _ in range(10):
+        assert create_user("after").status_code == 201
+
+
+@pytest.mark.parametrize("direction", ["there", "and back"])
+def test_the_primary_is_killed_and_returns_as_standby(direction: str) -> None:  # noqa: ARG001
+    """Writes resume by themselves, the node rejoins, and writes still reach the right one."""
+    old = primary()
+    with Writer() as writer:
+        kill(old)
+        writer.await_writes()
+        assert primary() != old
+        start(old)
+        wait_until(f"{old} in sync again", REDUNDANT_LIMIT, is_redundant)
+        # The returned node answers queries now: a role-blind check would send it writes.
+        writer.await_writes()
+    assert_kept(writer)
+    assert primary() != old
+    assert_writes_reach_the_primary()
+
+
+def test_the_proxy_with_the_virtual_ip_is_killed() -> None:
+    """The other proxy takes the address over; when the killed one returns, nothing moves."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    with Writer() as writer:
+        kill(holder)
+        writer.await_writes()
+        other = cluster.find_vip_holder()
+        assert other not in {None, holder}
+        start(holder)
+        wait_until(f"{holder} healthy", RESUME_LIMIT, lambda: _ready(holder))
+        writer.await_writes()
+        assert cluster.find_vip_holder() == other
+    assert writer.lost() == set()
+
+
+def test_the_haproxy_process_is_killed() -> None:
+    """Only the process dies: the address moves all the same, and the process is started again."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    before = docker("exec", holder, "pidof", "haproxy").split()
+    with Writer() as writer:
+        docker("exec", holder, "sh", "-c", f"kill -9 {' '.join(before)}")
+        wait_until(
+            "the other proxy to hold the virtual IP",
+            RESUME_LIMIT,
+            lambda: cluster.find_vip_holder() not in {None, holder},
+        )
+        writer.await_writes()
+    assert writer.lost() == set()
+    wait_until(
+        "haproxy to run again",
+        RESUME_LIMIT,
+        lambda: set(cluster.ask(holder, "pidof", "haproxy").split()) - set(before),
+    )
+
+
+@pytest.mark.parametrize("app", ["app1", "app2"])
+def test_an_app_is_killed(app: str) -> None:
+    """The other instance serves; only what the killed one had in hand may fail."""
+    with Writer(workers=4) as writer:
+        kill(app)
+        writer.await_writes()
+        start(app)
+        wait_until(f"{app} healthy", RESUME_LIMIT, lambda: _ready(app))
+    assert writer.lost() == set()
+    assert len(writer.failed) <= writer.workers
+
+
+@pytest.mark.parametrize("app", ["app1", "app2"])
+def test_an_app_is_stopped_in_an_orderly_way(app: str) -> None:
+    """SIGTERM: it leaves rotation, finishes what it has, and no client notices."""
+    with Writer() as writer:
+        docker("stop", app)
+        writer.await_writes()
+        start(app)
+        wait_until(f"{app} healthy", RESUME_LIMIT, lambda: _ready(app))
+    assert writer.lost() == set()
+    assert writer.failed == []
+
+
+def test_the_primary_is_stopped_in_an_orderly_way() -> None:
+    """`docker stop` of the primary hands over first: the standby is primary before it is gone."""
+    old = primary()
+    with Writer() as writer:
+        docker("stop", old)
+        writer.await_writes()
+    assert_kept(writer)
+    assert primary() != old
+    assert "handing the primary's role over first" in docker_log(old)
+
+
+def test_a_switchover_loses_nothing() -> None:
+    """A planned switchover under writes: nothing lost."""
+    old = primary()
+    with Writer() as writer:
+        docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+        writer.await_writes()
+    assert_kept(writer)
+    assert primary() != old
+
+
+def test_the_standby_is_killed() -> None:
+    """Commits wait until the monitor notices, then go on; reads come from the primary."""
+    standby = next(name for name in ("postgres1", "postgres2") if name != primary())
+    with Writer() as writer:
+        kill(standby)
+        writer.await_writes()
+        assert node_behind(6433) == primary()
+    assert_kept(writer)
+
+
+def test_the_monitor_is_killed() -> None:
+    """The service goes on without the monitor; no role moves."""
+    before = primary()
+    with Writer() as writer:
+        kill("pg-monitor")
+        writer.await_writes(100)
+        start("pg-monitor")
+        wait_until("the monitor to see both nodes", REDUNDANT_LIMIT, is_redundant)
+        writer.await_writes()
+    assert writer.failed == []
+    assert writer.lost() == set()
+    assert primary() == before
+
+
+def test_power_is_lost_everywhere() -> None:
+    """All containers are killed at once and started again: every acknowledged write is there."""
+    names = [c.name for c in cluster.containers() if c.name != cluster.ONE_SHOT]
+    with Writer() as writer:
+        writer.await_writes(50)
+        kill(*names)
+    start(*names)
+    wait_until("the service to answer", REDUNDANT_LIMIT, _answers)
+    wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    assert writer.lost() == set()
+    assert_writes_reach_the_primary()
+
+
+def test_a_node_that_starts_without_the_monitor_waits_for_it() -> None:
+    """A restarted node asks the monitor for its role first: no stale primary, and no lost data."""
+    node = primary()
+    with Writer() as writer:
+        writer.await_writes()
+        kill("pg-monitor", node)
+    start(node)
+    start("pg-monitor")
+    wait_until("the service to answer", REDUNDANT_LIMIT, _answers)
+    wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    assert writer.lost() == set()
+    assert_writes_reach_the_primary()
+
+
+def test_migrations_can_run_again() -> None:
+    """db-migrate on a migrated database changes nothing and succeeds."""
+    tables = "SELECT relname, oid FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    before = sql(tables)
+    docker("start", "db-migrate")
+    wait_until("db-migrate to end well", RESUME_LIMIT, lambda: _ready("db-migrate"))
+    assert sql(tables) == before
+
+
+def docker_log(name: str) -> str:
+    """Return the end of a container's log."""
+    return "\n".join(cluster.last_words(name, 200))
+
+
+def _ready(name: str) -> bool:
+    return any(c.name == name and c.ready for c in cluster.containers())
+
+
+def _answers() -> bool:
+    try:
+        return create_user("up").status_code == 201
+    except Exception:  # noqa: BLE001 - whatever it is, it is not an answer yet
+        return False

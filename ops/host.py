@@ -24,6 +24,9 @@ INSTALL_LIMIT = 600.0
 OWN_BASE = "holdfast-base:trixie"
 """The base image's name where it is made and not pulled (deploy/bootstrap/base-image.sh)."""
 
+IMAGE_LABEL = "org.opencontainers.image.title=holdfast"
+"""What every image of the stack is labelled with (deploy/*/Dockerfile)."""
+
 ENGINE_LIMIT = 90.0
 """Seconds for the engine to start; the script itself gives up after 60."""
 
@@ -67,13 +70,21 @@ class Host:
             subprocess.run(["systemctl", "stop", "docker.socket", "docker"], check=False)
         else:
             _end(int(how[1]), "dockerd", ENGINE_STOP)
+            # The daemon leaves its bridge behind.
+            subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
         record.unlink()
         progress.done("stopped (`make up` had started it)")
 
     def remove_images(self) -> None:
         """Remove the base image that was made here, and the build cache."""
+        self.remove_superseded_images()
         for command in (["image", "rm", "--force", OWN_BASE], ["builder", "prune", "--force"]):
             subprocess.run(["docker", *command], capture_output=True, check=False)
+
+    def remove_superseded_images(self) -> None:
+        """Remove earlier builds of the stack's images that no name points to any more."""
+        command = ["docker", "image", "prune", "--force", "--filter", f"label={IMAGE_LABEL}"]
+        subprocess.run(command, capture_output=True, check=False)
 
     def _engine(self) -> None:
         if not self.engine_answers():

@@ -35,6 +35,13 @@ SWITCHOVER_LIMIT = 60.0
 POLL = 0.3
 """Seconds between two looks at something that is waited for."""
 
+PATIENCE = {
+    "fast": {"REQUEST_DEADLINE": "15", "HEALTH_GRACE": "30"},
+    "safe": {"REQUEST_DEADLINE": "45", "HEALTH_GRACE": "60"},
+}
+"""Seconds a request is held, and an instance stays in rotation, by timing profile: longer than the
+profile's failover (2 to 4 s, 20 to 25 s), shorter than nginx and HAProxy wait (60 s)."""
+
 SECRETS = ("autoctl_node_password", "replication_password", "owner_password", "db_password")
 
 FAREWELL = """
@@ -79,11 +86,12 @@ class Stack:
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
-        self._check_settings()
+        self._settle_settings()
         self.environment["BASE_IMAGE"] = self.host.prepare()
         self._make_secrets()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self._start()
+        self.host.remove_superseded_images()
         self._await_answer()
         say(FAREWELL)
         say(f"It took {time.monotonic() - begun:.0f} s.")
@@ -150,11 +158,13 @@ class Stack:
 
     # ------------------------------------------------------------------ steps of `up` and `down`
 
-    def _check_settings(self) -> None:
-        for name, allowed in (("PROFILE", ("fast", "safe")), ("NODES", ("2", "3"))):
+    def _settle_settings(self) -> None:
+        for name, allowed in (("PROFILE", tuple(PATIENCE)), ("NODES", ("2", "3"))):
             value = self.environment.get(name)
             if value is not None and value not in allowed:
                 raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
+        patience = PATIENCE[self.environment.get("PROFILE", "fast")]
+        self.environment = patience | self.environment
 
     def _make_secrets(self) -> None:
         # The folder keeps others out; the files are readable for the containers' own users.

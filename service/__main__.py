@@ -1,0 +1,88 @@
+"""`python -m service`: serve until SIGTERM, then leave in order.
+
+On SIGTERM /health answers 503 at once, so that the load balancer looks elsewhere; requests are
+served for DRAIN_DELAY more seconds; then the listener closes, what is in flight has
+SHUTDOWN_TIMEOUT seconds to finish, and the pools are closed. SIGINT, or a second signal, skips the
+delay. Exit codes: 0 after a stop that was asked for, 2 for a bad setting.
+"""
+
+import math
+import signal
+import sys
+import time
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.lifecycle import Lifecycle
+from service.observability import logs
+from service.settings import Settings, SettingsError, load_settings
+
+# Seconds. Longer than a proxy keeps an idle connection to us (HAProxy's `timeout http-keep-alive`
+# is 60 s): whoever closes first must not be the one that may be sent a request at that moment.
+KEEP_ALIVE = 75
+BAD_SETTING = 2
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server, with a delay between the request to stop and the stop."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_delay: float) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+        self._drain_delay = drain_delay
+        self._stop_at = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
+        """Take a signal. uvicorn's own would raise it again at the end: no exit code 0."""
+        if self.should_exit:
+            self.force_exit = True
+        elif sig == signal.SIGTERM and not self._lifecycle.draining:
+            self._stop_at = time.monotonic() + self._drain_delay
+        else:
+            self._stop_at = 0
+        self._lifecycle.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look, every tenth of a second, whether the delay is over."""
+        if time.monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it."""
+    lifecycle = Lifecycle()
+    config = uvicorn.Config(
+        create_app(settings, lifecycle),
+        host=settings.http_host,
+        port=settings.http_port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
+    )
+    DrainingServer(config, lifecycle, settings.drain_delay).run()
+
+
+def main() -> int:
+    """Run the service, and return its exit code."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return BAD_SETTING
+    logs.configure(settings.log_level, settings.app_name, sys.stdout)
+    serve(settings)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

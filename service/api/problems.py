@@ -1,0 +1,158 @@
+"""Errors as clients see them: application/problem+json (RFC 9457), each with a stable type.
+
+The whole mapping from the error tree to HTTP is on the errors themselves; this writes it down.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.errors import HoldfastError, RequestError
+from service.observability.record import current_record
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:holdfast:problem:"
+# Problems that are found before any code of ours runs, or outside of it: name, title.
+FRAMEWORK = {
+    404: ("not-found", "No such resource"),
+    405: ("method-not-allowed", "The path does not take this method"),
+    413: ("too-large", "The request's body is too large"),
+}
+OTHERWISE = ("bad-request", "The request cannot be served as it is")
+VALIDATION = ("validation", "The request is not valid")
+
+logger = structlog.get_logger()
+
+
+class InvalidField(BaseModel):
+    """One thing that validation found."""
+
+    where: str = Field(description="body, query, path or header")
+    field: str = Field(description="The field's name; empty for the whole")
+    message: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(description="Stable; programs decide by it")
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[InvalidField] | None = Field(default=None, description="Of validation alone")
+
+
+def problem(
+    status: int,
+    name: str,
+    *,
+    title: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    errors: list[InvalidField] | None = None,
+) -> JSONResponse:
+    """Return the response for one problem."""
+    body = Problem(
+        type=TYPE_PREFIX + name,
+        title=title,
+        status=status,
+        detail=detail,
+        request_id=current_record().request_id,
+        errors=errors,
+    )
+    content = body.model_dump(exclude_none=True)
+    return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def internal_problem() -> JSONResponse:
+    """Return the response for an error that nobody expected."""
+    return problem(500, "internal", title=HoldfastError.title, detail=str(HoldfastError.detail))
+
+
+def problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route, and 422, for `responses=`: OpenAPI's view of the mapping."""
+    names: dict[int, list[str]] = {422: [VALIDATION[0]]}
+    for error in errors:
+        names.setdefault(error.status, []).append(error.problem)
+    content = {MEDIA_TYPE: {"schema": _schema()}}
+    return {
+        status: {
+            "description": ", ".join(f"`{TYPE_PREFIX}{name}`" for name in found),
+            "content": content,
+        }
+        for status, found in names.items()
+    }
+
+
+def _schema() -> dict[str, Any]:
+    """Return Problem's schema in one piece: OpenAPI resolves references from its own root."""
+    schema = Problem.model_json_schema()
+    definitions = schema.pop("$defs")
+    schema["properties"]["errors"]["anyOf"][0]["items"] = definitions["InvalidField"]
+    return schema
+
+
+def register(app: FastAPI) -> None:
+    """Make `app` answer every expected error with a problem."""
+    app.add_exception_handler(HoldfastError, _expected)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _framework)
+
+
+async def _expected(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HoldfastError)  # noqa: S101 - registered for it
+    if not isinstance(error, RequestError):
+        log = logger.error if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logger.warning
+        log(error.problem, error=str(error), type=type(error).__name__, cause=repr(error.__cause__))
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    return problem(
+        error.status,
+        error.problem,
+        title=error.title,
+        detail=error.detail or str(error),
+        headers=headers,
+    )
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    """Say which fields are wrong; never echo a value, which may be secret or unprintable."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    found = [
+        InvalidField(
+            where=str(item["loc"][0]),
+            field=".".join(str(part) for part in item["loc"][1:]),
+            message=item["msg"].removeprefix("Value error, "),
+        )
+        for item in error.errors()
+    ]
+    name, title = VALIDATION
+    return problem(
+        422,
+        name,
+        title=title,
+        detail="; ".join(f"{each.field or each.where}: {each.message}" for each in found),
+        errors=found,
+    )
+
+
+async def _framework(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    name, title = FRAMEWORK.get(error.status_code, OTHERWISE)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers |= _allowed(request)
+    return problem(error.status_code, name, title=title, detail=error.detail, headers=headers)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """Name all methods of a path; the framework names those of its first route alone."""
+    path = getattr(request.scope.get("route"), "path", None)
+    methods = request.app.openapi()["paths"].get(path)
+    return {"Allow": ", ".join(sorted(each.upper() for each in methods))} if methods else {}

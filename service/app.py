@@ -1,0 +1,111 @@
+"""`create_app`: the one place where the parts are put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from service.api import documentation, health, problems
+from service.api.limits import BodyLimitMiddleware
+from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
+from service.lifecycle import Lifecycle
+from service.observability.metrics import Metrics
+from service.observability.middleware import RequestMiddleware
+from service.observability.observer import ServiceObserver
+from service.settings import Settings
+from service.users import router as users
+from service.users.service import UserService
+
+# Seconds for connections on loan when the process ends: requests have had SHUTDOWN_TIMEOUT by then.
+CLOSE_POOLS = 2.0
+
+DESCRIPTION = """Users, kept in a PostgreSQL cluster that may lose any machine.
+
+Every response says in its headers which instance answered (`X-Instance`), which route it took to
+the database (`X-Route`: write, read or read-fallback) and in how many attempts (`X-Attempts`).
+`Durability: local` marks a write that no standby has confirmed yet."""
+
+
+def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAPI:
+    """Return the application. It connects to nothing before its lifespan begins."""
+    lifecycle = lifecycle or Lifecycle()
+    metrics = Metrics()
+    database = Database(database_options(settings), ServiceObserver(metrics))
+    metrics.watch(database.pools)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await database.open()
+        try:
+            yield
+        finally:
+            await database.close(CLOSE_POOLS)
+
+    app = FastAPI(
+        title="Holdfast",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.lifecycle = lifecycle
+    app.state.database = database
+    app.state.registry = metrics.registry
+    app.state.users = UserService(database)
+    app.include_router(users.router)
+    app.include_router(health.router)
+    documentation.mount(app)
+    problems.register(app)
+    app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
+    app.add_middleware(
+        RequestMiddleware,
+        instance=settings.app_name,
+        metrics=metrics,
+        lifecycle=lifecycle,
+        last_resort=_last_resort,
+    )
+    return app
+
+
+def database_options(settings: Settings) -> DatabaseOptions:
+    """Return the database's part of the settings."""
+    password = settings.db_password
+    return DatabaseOptions(
+        write=EndpointOptions(
+            host=settings.db_write_host,
+            port=settings.db_write_port,
+            pool_min=settings.db_write_pool_min,
+            pool_max=settings.db_write_pool_max,
+        ),
+        read=EndpointOptions(
+            host=settings.read_host,
+            port=settings.db_read_port,
+            pool_min=settings.db_read_pool_min,
+            pool_max=settings.db_read_pool_max,
+        ),
+        name=settings.db_name,
+        user=settings.db_user,
+        password=password.get_secret_value() if password else None,
+        sslmode=settings.db_sslmode,
+        application_name=settings.app_name,
+        connect_timeout=settings.db_connect_timeout,
+        acquire_timeout=settings.db_acquire_timeout,
+        statement_timeout=settings.db_statement_timeout,
+        tcp_timeout=settings.db_tcp_timeout,
+        connection_max_age=settings.db_connection_max_age,
+        probe_interval=settings.db_probe_interval,
+        retry=RetryPolicy(
+            deadline=settings.request_deadline,
+            attempts=settings.retry_attempts,
+            backoff_first=settings.retry_backoff_first,
+            backoff_most=settings.retry_backoff_most,
+        ),
+    )
+
+
+async def _last_resort(scope: Scope, receive: Receive, send: Send) -> None:
+    await problems.internal_problem()(scope, receive, send)

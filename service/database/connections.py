@@ -1,0 +1,174 @@
+"""What a query gets to see of a connection: `ReadConnection` or `WriteConnection`.
+
+Two types, so that the type checker stops a query that writes from taking a connection that reads.
+Beneath both is a `Link`: one session on loan from a pool, which bounds every exchange, translates
+every failure in one place, and knows whether COMMIT has been sent.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+from asyncpg.exceptions import PostgresLogMessage
+
+from service.database import failures, statements
+from service.database.deadline import Deadline
+from service.database.failures import Phase
+from service.database.observer import Role
+from service.database.session import CLIENT_MARGIN, Session
+from service.errors import ConnectionLost, DatabaseError, DatabaseFailure, NotWritable
+
+Row: TypeAlias = asyncpg.Record
+T = TypeVar("T")
+
+# Seconds that COMMIT gets though the deadline has passed: an answer a little late is worth more
+# than a write in doubt.
+COMMIT_GRACE = 1.0
+# Seconds for ROLLBACK; a session that does not answer in time is closed, which rolls back as well.
+ROLLBACK_TIMEOUT = 1.0
+
+
+class Link:
+    """One session on loan, for one unit of work."""
+
+    def __init__(
+        self, session: Session, deadline: Deadline, statement_timeout: float, role: Role
+    ) -> None:
+        self._session = session
+        self._reads_only = role is Role.READ
+        self._deadline = deadline
+        self._statement_timeout = statement_timeout * CLIENT_MARGIN
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """Run one statement. Raises DatabaseError."""
+        return await self._work(self._session.fetch, sql, *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> Row | None:
+        """Run one statement and return its first row."""
+        return await self._work(self._session.fetchrow, sql, *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:  # noqa: ANN401 - SQL decides
+        """Run one statement and return the first column of its first row."""
+        return await self._work(self._session.fetchval, sql, *args)
+
+    async def begin(self) -> None:
+        """Start a transaction that may write.
+
+        No READ WRITE here: it would override the default of a fenced node (see session.py).
+        """
+        await self._work(self._session.execute, "BEGIN")
+
+    async def begin_read(self) -> None:
+        """Start a transaction that only reads."""
+        self._reads_only = True
+        await self._work(self._session.execute, "BEGIN READ ONLY")
+
+    async def end_read(self) -> None:
+        """End a transaction that only read: nothing of it can be in doubt."""
+        await self._work(self._session.execute, "COMMIT")
+
+    async def commit(self) -> bool:
+        """Commit, and return whether a standby may lack it (see `failures.is_local_commit`).
+
+        Raises CommitInDoubt when no answer comes, DatabaseFailure when the server rolled back
+        because a statement's failure was swallowed on the way.
+        """
+        if self._session.is_closed():
+            raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
+        warnings: list[PostgresLogMessage] = []
+
+        def listen(_: object, message: PostgresLogMessage) -> None:
+            if failures.is_local_commit(message):
+                warnings.append(message)
+
+        self._session.add_log_listener(listen)
+        try:
+            budget = max(self._deadline.remaining(), COMMIT_GRACE)
+            tag = await self._exchange(Phase.COMMIT, budget, self._session.execute, "COMMIT")
+        finally:
+            self._session.remove_log_listener(listen)
+        if tag != "COMMIT":
+            raise DatabaseFailure(f"COMMIT was answered with {tag}", kind="swallowed-failure")
+        return bool(warnings)
+
+    async def roll_back(self) -> None:
+        """Roll back, by closing the session if need be. Never raises a DatabaseError."""
+        if self._session.is_closed():
+            return
+        try:
+            await self._exchange(Phase.WORK, ROLLBACK_TIMEOUT, self._session.execute, "ROLLBACK")
+        except DatabaseError:
+            # The failure that led here is the one that matters; ending the session rolls back.
+            self._session.terminate()
+
+    async def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> T:
+        budget = min(self._deadline.remaining(), self._statement_timeout)
+        return await self._exchange(Phase.WORK, budget, call, sql, *args)
+
+    async def _exchange(
+        self, phase: Phase, budget: float, call: Callable[..., Awaitable[T]], *args: object
+    ) -> T:
+        """Await one exchange with the server for `budget` seconds at most.
+
+        The bound closes the session instead of cancelling the query: a cancel request that meets
+        a COMMIT waiting for its standby would turn it into a commit on the primary alone.
+        """
+        session = self._session
+        timer = asyncio.get_running_loop().call_later(max(budget, 0), session.terminate)
+        try:
+            return await call(*args)
+        except failures.DRIVER_ERRORS as error:
+            cause = self._timed_out(budget) if _is_due(timer) else error
+            raise self._translate(cause, phase) from error
+        except asyncio.CancelledError:
+            session.terminate()  # half an exchange: nobody may use this session again
+            raise
+        finally:
+            timer.cancel()
+
+    def _translate(self, error: Exception, phase: Phase) -> DatabaseError:
+        failure = failures.translate(error, phase, closed=self._session.is_closed())
+        if self._reads_only and isinstance(failure, NotWritable):
+            # No other node would make a difference: the statement should not have come here.
+            return DatabaseFailure("A read connection was given a write", kind="permanent")
+        return failure
+
+    def _timed_out(self, budget: float) -> TimeoutError:
+        passed = self._deadline.remaining() <= 0
+        return (failures.DeadlinePassed if passed else TimeoutError)(f"no answer in {budget:.1f} s")
+
+
+def _is_due(timer: asyncio.TimerHandle) -> bool:
+    return timer.when() <= asyncio.get_running_loop().time()
+
+
+class _Connection:
+    """The statements that both kinds of connection run."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """Return all rows of one data statement. Raises DatabaseError."""
+        return await self._link.fetch(statements.check(sql), *args)
+
+    async def fetchrow(self, sql: str, *args: object) -> Row | None:
+        """Return the first row of one data statement, or None. Raises DatabaseError."""
+        return await self._link.fetchrow(statements.check(sql), *args)
+
+    async def fetchval(self, sql: str, *args: object) -> Any:  # noqa: ANN401 - SQL decides
+        """Return the first column of the first row, or None. Raises DatabaseError."""
+        return await self._link.fetchval(statements.check(sql), *args)
+
+
+class ReadConnection(_Connection):
+    """A connection that cannot write, wherever it leads; each statement has its own snapshot."""
+
+
+class WriteConnection(_Connection):
+    """A connection inside the transaction of one unit of work, on the primary."""
+
+    async def execute(self, sql: str, *args: object) -> None:
+        """Run one data statement whose rows do not matter. Raises DatabaseError."""
+        await self._link.fetch(statements.check(sql), *args)

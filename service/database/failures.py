@@ -1,0 +1,172 @@
+"""The one place that knows SQLSTATEs: what a driver's error means for the unit of work.
+
+| signal                                            | while connecting | before COMMIT | once COMMIT was sent |
+|---------------------------------------------------|------------------|---------------|----------------------|
+| refused, reset, timed out, 57P03, 53300           | unreachable      | lost          | in doubt             |
+| 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
+| 25006                                             | -                | not writable  | not writable         |
+| 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
+| 57014                                             | -                | too slow      | too slow             |
+| class 23                                          | -                | constraint    | constraint           |
+| anything else                                     | permanent        | permanent     | permanent            |
+
+Unreachable, lost, not writable and aborted are TransientErrors: nothing was applied, so the whole
+unit of work may run again. An ERROR in answer to COMMIT means that the server rolled back; only
+where no answer came, or the session was ended (FATAL), is the outcome in doubt.
+"""  # noqa: E501 - a table
+
+import socket
+from enum import Enum, auto
+
+from asyncpg import InterfaceError, InternalClientError, PostgresError
+from asyncpg.exceptions import (
+    ClientConfigurationError,
+    InvalidCachedStatementError,
+    OutdatedSchemaCacheError,
+    PostgresLogMessage,
+)
+
+from service.errors import (
+    CommitInDoubt,
+    ConnectionLost,
+    ConstraintViolated,
+    DatabaseError,
+    DatabaseFailure,
+    EndpointUnreachable,
+    NotWritable,
+    StatementTimeout,
+    TransactionAborted,
+    TransientError,
+)
+
+# What the driver raises. TimeoutError is an OSError.
+DRIVER_ERRORS = (PostgresError, InterfaceError, InternalClientError, OSError)
+
+READ_ONLY_TRANSACTION = "25006"
+QUERY_CANCELED = "57014"
+STATEMENT_COMPLETION_UNKNOWN = "40003"
+ABORTED = {"40001": "serialization", "40P01": "deadlock"}
+SESSION_ENDED = {
+    "57P01": "admin-shutdown",
+    "57P02": "crash-shutdown",
+    "57P03": "starting-up",
+    "53300": "too-many-connections",
+}
+CONSTRAINTS = {
+    "23001": "restrict",
+    "23502": "not-null",
+    "23503": "foreign-key",
+    "23505": "unique",
+    "23514": "check",
+    "23P01": "exclusion",
+}
+DEADLINE = "deadline"  # the kind of a loss that tells nothing of other sessions
+# syncrep.c, PostgreSQL 17: the WARNINGs of a COMMIT that stopped waiting for its standby both say
+# "...the wait for synchronous replication..." and carry this detail. Not translated, as the
+# servers' lc_messages is C.
+_SYNC_WAIT = "synchronous replication"
+_LOCAL_DETAIL = "already committed locally"
+
+
+class DeadlinePassed(TimeoutError):  # noqa: N818 - as in service.errors
+    """The unit of work ran out of time in the middle of an exchange.
+
+    That says little about the endpoint: an overloaded service is late as well.
+    """
+
+
+class Phase(Enum):
+    """How far a unit of work had come when something failed."""
+
+    CONNECT = auto()  # no session yet
+    WORK = auto()  # statements, and no COMMIT so far
+    COMMIT = auto()  # COMMIT was handed to the socket
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether nothing was applied and the same unit of work may run again."""
+    return isinstance(error, TransientError)
+
+
+def is_local_commit(message: PostgresLogMessage) -> bool:
+    """Say whether a notice reports a commit that no standby has confirmed."""
+    text = f"{message.message} {message.detail}"
+    return _SYNC_WAIT in text or _LOCAL_DETAIL in text
+
+
+def translate(error: Exception, phase: Phase, *, closed: bool = False) -> DatabaseError:
+    """Return what a driver's error means in `phase`; `closed`: the connection is gone.
+
+    The caller raises it `from` the driver's error, which keeps the detail for the logs.
+    """
+    if phase is Phase.CONNECT:
+        return _while_connecting(error)
+    if _ends_session(error, closed=closed):
+        kind = _kind_of_loss(error)
+        if phase is Phase.COMMIT:
+            return CommitInDoubt(f"The connection ended during COMMIT: {error}", kind=kind)
+        return ConnectionLost(f"The connection ended: {error}", kind=kind)
+    if isinstance(error, PostgresError):
+        return _answered(error)
+    if isinstance(error, OutdatedSchemaCacheError):
+        return TransactionAborted(str(error), kind="stale-plan")
+    return DatabaseFailure(f"{type(error).__name__}: {error}", kind="permanent")
+
+
+def _while_connecting(error: Exception) -> DatabaseError:
+    reachable_but_refused = isinstance(error, PostgresError) and not (
+        error.sqlstate in SESSION_ENDED or error.sqlstate.startswith("08")
+    )
+    if reachable_but_refused or isinstance(error, ClientConfigurationError):
+        return DatabaseFailure(f"The database refused the login: {error}", kind="login-refused")
+    return EndpointUnreachable(f"Connecting failed: {_describe(error)}", kind=_kind_of_loss(error))
+
+
+def _ends_session(error: Exception, *, closed: bool) -> bool:
+    if isinstance(error, PostgresError):
+        return (
+            error.severity_en in {"FATAL", "PANIC"}
+            or error.sqlstate in SESSION_ENDED
+            or error.sqlstate == STATEMENT_COMPLETION_UNKNOWN
+            or error.sqlstate.startswith("08")
+        )
+    return isinstance(error, OSError) or closed
+
+
+def _kind_of_loss(error: BaseException) -> str:
+    """Name a loss for metrics; a server's last words before it hung up are the error's cause."""
+    for each in (error, error.__cause__):
+        if isinstance(each, PostgresError) and each.sqlstate in SESSION_ENDED:
+            return SESSION_ENDED[each.sqlstate]
+    match error:
+        case DeadlinePassed():
+            return DEADLINE
+        case TimeoutError():
+            return "timeout"
+        case ConnectionRefusedError():
+            return "refused"
+        case socket.gaierror():
+            return "unresolved"
+        case _:
+            return "connection-lost"
+
+
+def _answered(error: PostgresError) -> DatabaseError:
+    """Classify an ERROR: the server is there, and has rolled the transaction back."""
+    state, message = error.sqlstate, str(error)
+    if state == READ_ONLY_TRANSACTION:
+        return NotWritable(message, kind="read-only")
+    if state in ABORTED:
+        return TransactionAborted(message, kind=ABORTED[state])
+    if isinstance(error, InvalidCachedStatementError):
+        return TransactionAborted(message, kind="stale-plan")
+    if state == QUERY_CANCELED:
+        return StatementTimeout(message, kind="statement-timeout")
+    if state in CONSTRAINTS:
+        constraint = error.constraint_name or ""
+        return ConstraintViolated(message, kind=CONSTRAINTS[state], constraint=constraint)
+    return DatabaseFailure(f"{state}: {message}", kind="permanent")
+
+
+def _describe(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,49 @@
+"""What the database tells whoever wants to know, so that metrics and logs stay out of it.
+
+The methods of `Observer` do nothing; subclass it and override what you count. They are called on
+the event loop in the middle of a request: they must be quick, must not wait and must not raise.
+"""
+
+from enum import StrEnum
+
+from service.errors import DatabaseError, TransientError
+
+
+class Role(StrEnum):
+    """An endpoint, by what it is for."""
+
+    WRITE = "write"
+    READ = "read"
+
+
+class Route(StrEnum):
+    """The way one unit of work took."""
+
+    WRITE = "write"
+    READ = "read"
+    READ_FALLBACK = "read-fallback"  # a read on the write endpoint, as no reader answered
+
+
+class Observer:
+    """Receives what happens to units of work, connections and routes."""
+
+    def attempt(self, number: int) -> None:
+        """Note that a unit of work starts its attempt `number`, from 1."""
+
+    def routed(self, route: Route) -> None:
+        """Note the route that an attempt takes; a fallback is noted once it has a connection."""
+
+    def failure(self, role: Role, error: DatabaseError) -> None:
+        """Note a failure on an endpoint; `error` says how it was classified."""
+
+    def retry(self, error: TransientError, *, number: int, wait: float) -> None:
+        """Note that attempt `number` failed and the next starts after `wait` seconds."""
+
+    def gave_up(self, error: TransientError, *, attempts: int) -> None:
+        """Note that the deadline or the attempts ran out; `error` is the last failure."""
+
+    def local_commit(self) -> None:
+        """Note a commit on the primary alone: the server stopped waiting for a standby."""
+
+    def serving(self, role: Role, *, serves: bool, reason: str) -> None:
+        """Note that an endpoint began to serve, or ceased to for `reason`; on the change only."""

@@ -1,0 +1,124 @@
+"""One PostgreSQL session: asyncpg's connection, with an age and with sockets that notice silence.
+
+What asyncpg caches (prepared statements, types) belongs to a session and dies with it, so nothing
+of a lost node is used on its successor.
+"""
+
+import random
+import socket
+import time
+from typing import Any, Protocol, Self, cast
+
+import asyncpg
+
+from service.database.failures import DRIVER_ERRORS, Phase, translate
+from service.database.observer import Role
+from service.database.options import DatabaseOptions, EndpointOptions
+
+# A session lives for this part of the maximum age at least, so that sessions opened together, as
+# they are after a failover, do not all end together.
+LEAST_AGE = 0.75
+# asyncpg waits this many times longer for the server than the server lets a statement run: its
+# own cancellation answers first, and only a silent server meets this bound.
+CLIENT_MARGIN = 1.2
+
+
+class _Transport(Protocol):
+    def get_extra_info(self, name: str) -> Any:  # noqa: ANN401 - as asyncio's
+        """Return the transport's socket."""
+
+
+class Session(asyncpg.Connection):
+    """A connection that knows when it is due for replacement."""
+
+    __slots__ = ("expires_at", "generation", "transport_socket")
+
+    def __init__(
+        self,
+        protocol: Any,  # noqa: ANN401 - asyncpg's own, no public type
+        transport: object,
+        *rest: Any,  # noqa: ANN401 - passed on as they come
+    ) -> None:
+        super().__init__(protocol, transport, *rest)
+        self.transport_socket = cast("_Transport", transport).get_extra_info("socket")
+        self.expires_at = float("inf")  # monotonic seconds
+        self.generation = 0  # the pool's, when this was opened
+
+    @property
+    def unwrapped(self) -> Self:
+        """The session itself, also when asked through the pool's proxy.
+
+        The proxy forgets its session once that is closed, and answers every question with an
+        InterfaceError from then on, `is_closed` included.
+        """
+        return self
+
+    def get_reset_query(self) -> str:
+        """Return no reset query: `statements.check` lets nothing through that needs one."""
+        return ""
+
+
+async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Role) -> Session:
+    """Open a session on `endpoint`, within `options.connect_timeout`.
+
+    Raises EndpointUnreachable, or DatabaseFailure when the server refuses the login.
+    """
+    try:
+        session = await asyncpg.connect(
+            host=endpoint.host,
+            port=endpoint.port,
+            user=options.user,
+            password=options.password,
+            database=options.name,
+            ssl=options.sslmode,
+            timeout=options.connect_timeout,
+            connection_class=Session,
+            server_settings=server_settings(options, role),
+        )
+    except DRIVER_ERRORS as error:
+        raise translate(error, Phase.CONNECT) from error
+    notice_silence(session.transport_socket, options.tcp_timeout)
+    age = options.connection_max_age * random.uniform(LEAST_AGE, 1)  # noqa: S311 - spread, no secret
+    session.expires_at = time.monotonic() + age
+    return session
+
+
+def server_settings(options: DatabaseOptions, role: Role) -> dict[str, str]:
+    """Return the settings that a session starts with."""
+    milliseconds = str(round(options.statement_timeout * 1000))
+    settings = {
+        "application_name": f"{options.application_name}/{role}",
+        "client_encoding": "UTF8",
+        "TimeZone": "UTC",
+        "statement_timeout": milliseconds,
+        # A service that vanished in the middle of a transaction must not keep its locks.
+        "idle_in_transaction_session_timeout": milliseconds,
+        # A statement whose client is gone ends within this, not when it is done.
+        "client_connection_check_interval": "1s",
+    }
+    if role is Role.READ:
+        # The read endpoint may lead to the primary. The write endpoint's sessions must NOT set
+        # this to off, nor begin READ WRITE: a promoted node that pg_auto_failover still fences
+        # says `on`, and a session that overrides it would write past the fence.
+        settings["default_transaction_read_only"] = "on"
+    return settings
+
+
+def notice_silence(sock: socket.socket, timeout: float) -> None:
+    """Make the kernel give a peer up that has been silent for about `timeout` seconds.
+
+    Keepalive probes find a dead peer while nothing is sent; TCP_USER_TIMEOUT, where there is one
+    (Linux), while something is.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    probe = max(1, round(timeout / 3))  # whole seconds, three silent ones end it
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", probe),
+        ("TCP_KEEPINTVL", probe),
+        ("TCP_KEEPCNT", 2),
+        ("TCP_USER_TIMEOUT", round(timeout * 1000)),  # milliseconds
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)

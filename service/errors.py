@@ -1,0 +1,174 @@
+"""Everything that can go wrong on purpose, in one tree; no driver is imported here.
+
+HoldfastError
+├── RequestError                 the request is at fault; the client can mend it
+│   ├── NotFound
+│   ├── EmailInUse
+│   └── BadCursor
+└── DatabaseError                the database, or the way to it
+    ├── TransientError           nothing was applied: the unit of work may run again
+    │   ├── EndpointUnreachable  connecting was refused, reset or timed out; 57P03, 53300
+    │   ├── PoolExhausted        every connection was busy for too long
+    │   ├── NotWritable          25006: this node is not the primary, or not yet
+    │   ├── TransactionAborted   40001, 40P01, a plan made stale by a migration
+    │   └── ConnectionLost       the session ended before COMMIT was sent
+    ├── CommitInDoubt            the session ended after COMMIT was sent
+    ├── Unavailable              the deadline passed while waiting for one of the above to mend
+    ├── StatementTimeout         57014: one statement took longer than it may
+    ├── ConstraintViolated       a unique, foreign key, check or not-null constraint
+    └── DatabaseFailure          anything else: permanent
+
+`status`, `problem`, `title` and `detail` are what an HTTP client is told: the status code, the
+stable name in the problem's type, and what to do about it. `kind` is the label of the failure in
+metrics and logs.
+"""
+
+# ruff: noqa: N818 - the names say what happened; every one of them is an error
+
+from typing import ClassVar
+
+__all__ = [
+    "BadCursor",
+    "CommitInDoubt",
+    "ConnectionLost",
+    "ConstraintViolated",
+    "DatabaseError",
+    "DatabaseFailure",
+    "EmailInUse",
+    "EndpointUnreachable",
+    "HoldfastError",
+    "NotFound",
+    "NotWritable",
+    "PoolExhausted",
+    "RequestError",
+    "StatementTimeout",
+    "TransactionAborted",
+    "TransientError",
+    "Unavailable",
+]
+
+
+class HoldfastError(Exception):
+    """The root. Raised as itself never; its message is for people."""
+
+    status: ClassVar[int] = 500
+    problem: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong inside the service"
+    # What the client is told. None: the message itself, which then names no host and no statement.
+    detail: ClassVar[str | None] = "It was logged under this request's id."
+    retry_after: ClassVar[int | None] = None  # seconds, for the header of that name
+
+
+class RequestError(HoldfastError):
+    """The request cannot be served as it is; its message tells the client what to change."""
+
+    status = 400
+    problem = "bad-request"
+    title = "The request cannot be served as it is"
+    detail = None
+
+
+class NotFound(RequestError):
+    """The thing asked for does not exist."""
+
+    status = 404
+    problem = "not-found"
+    title = "No such resource"
+
+
+class EmailInUse(RequestError):
+    """Another user has this email address; addresses are compared without case."""
+
+    status = 409
+    problem = "email-in-use"
+    title = "The email address is in use"
+
+
+class BadCursor(RequestError):
+    """The cursor was not made by this service, or not for this order."""
+
+    status = 400
+    problem = "bad-cursor"
+    title = "The cursor cannot be used"
+
+
+class DatabaseError(HoldfastError):
+    """The database, or the way to it, failed; `kind` says how, for metrics and logs."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class TransientError(DatabaseError):
+    """Nothing was applied: the same unit of work may run again on a fresh connection."""
+
+    status = 503
+    problem = "unavailable"
+    title = "The database cannot be reached just now"
+    detail = "Nothing was applied. Send the request again."
+    retry_after = 1
+
+
+class EndpointUnreachable(TransientError):
+    """No session could be opened; nothing was sent."""
+
+
+class PoolExhausted(TransientError):
+    """No connection of the pool became free in time; nothing was sent."""
+
+
+class NotWritable(TransientError):
+    """The node behind the write endpoint takes no writes: it is no primary, or not yet."""
+
+
+class TransactionAborted(TransientError):
+    """The server rolled the transaction back and would accept it again."""
+
+
+class ConnectionLost(TransientError):
+    """The session ended before COMMIT was sent, so the server rolled back."""
+
+
+class CommitInDoubt(DatabaseError):
+    """COMMIT was sent and its answer never came: applied or not, nobody can say here."""
+
+    status = 503
+    problem = "commit-in-doubt"
+    title = "The write may or may not have been applied"
+    detail = (
+        "The connection was lost while the write was being committed. Look before you repeat it."
+    )
+    retry_after = 1
+
+
+class Unavailable(DatabaseError):
+    """The deadline passed before the database could be reached again; nothing was applied."""
+
+    status = 503
+    problem = "unavailable"
+    title = "The database cannot be reached just now"
+    detail = "The request was held and tried again, until it had to end. Nothing was applied."
+    retry_after = 2
+
+
+class StatementTimeout(DatabaseError):
+    """The server cancelled a statement that ran too long; nothing was applied."""
+
+    status = 503
+    problem = "unavailable"
+    title = "The database took too long to answer"
+    detail = "Nothing was applied. Send the request again later."
+    retry_after = 5
+
+
+class ConstraintViolated(DatabaseError):
+    """A constraint refused the write; the slice that knows the constraint says what it means."""
+
+    def __init__(self, message: str, *, kind: str, constraint: str) -> None:
+        super().__init__(message, kind=kind)
+        self.constraint = constraint
+
+
+class DatabaseFailure(DatabaseError):
+    """The database refused for a reason that another attempt does not change."""

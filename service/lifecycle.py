@@ -1,0 +1,10 @@
+"""Whether this process is on its way out; set by the server, read by /health."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """The state of the process."""
+
+    draining: bool = False  # a stop was asked for: out of rotation, but still serving

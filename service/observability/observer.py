@@ -1,0 +1,60 @@
+"""Turns what the database tells into metrics, log lines and the record of the request."""
+
+import structlog
+
+from service.database import Observer, Role, Route
+from service.errors import DatabaseError, TransientError
+from service.observability.metrics import Metrics
+from service.observability.record import current_record
+
+logger = structlog.get_logger()
+
+
+class ServiceObserver(Observer):
+    """Counts everything; logs changes, and the first failure of each request."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        for role in Role:
+            metrics.serving.labels(role).set(0)
+        for route in Route:
+            metrics.attempts.labels(route)
+
+    def attempt(self, number: int) -> None:
+        """Keep the number for the response."""
+        current_record().attempts = number
+
+    def routed(self, route: Route) -> None:
+        """Count the attempt, and keep the route for the response."""
+        current_record().route = route
+        self._metrics.attempts.labels(route).inc()
+        if route is Route.READ_FALLBACK:
+            self._metrics.read_fallbacks.inc()
+
+    def failure(self, role: Role, error: DatabaseError) -> None:
+        """Count the failure."""
+        self._metrics.failures.labels(role, type(error).__name__, error.kind).inc()
+
+    def retry(self, error: TransientError, *, number: int, wait: float) -> None:
+        """Count the retry; log the first of each request, not the hundreds that may follow."""
+        self._metrics.retries.labels(type(error).__name__, error.kind).inc()
+        if number == 1:
+            logger.info("retrying", error=str(error), kind=error.kind, wait=round(wait, 3))
+
+    def gave_up(self, error: TransientError, *, attempts: int) -> None:  # noqa: ARG002 - in the headers
+        """Count it; the response's handler logs it."""
+        self._metrics.gave_up.labels(type(error).__name__, error.kind).inc()
+
+    def local_commit(self) -> None:
+        """Count it, log it, and tell the client."""
+        self._metrics.local_commits.inc()
+        current_record().local_commit = True
+        logger.warning("committed locally", hint="no standby has confirmed this commit")
+
+    def serving(self, role: Role, *, serves: bool, reason: str) -> None:
+        """Log the change."""
+        self._metrics.serving.labels(role).set(serves)
+        if serves:
+            logger.info("endpoint serves", role=role)
+        else:
+            logger.warning("endpoint does not serve", role=role, reason=reason)

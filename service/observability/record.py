@@ -1,0 +1,58 @@
+"""The record of the request at hand: who fills it in is far from who writes it out.
+
+The middleware opens it, the database's observer notes route and attempts, and the headers, the
+access log and every problem are written from it.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from service.database import Route
+
+# Taken from the client only when it is harmless in a log and in a header.
+_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request."""
+
+    request_id: str
+    status: int = 500
+    route: Route | None = None  # None: the database was not asked
+    attempts: int = 0
+    local_commit: bool = False
+
+    def headers(self, instance: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers that tell the client what happened to its request."""
+        told = {"X-Request-Id": self.request_id, "X-Instance": instance}
+        if self.route is not None:
+            told |= {"X-Route": self.route, "X-Attempts": str(self.attempts)}
+        if self.local_commit:
+            told["Durability"] = "local"
+        return [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+
+
+# What runs outside of a request writes into a record of its own, which nobody reads.
+_current: ContextVar[RequestRecord | None] = ContextVar("holdfast_request", default=None)
+
+
+def current_record() -> RequestRecord:
+    """Return the record of the request that is running, or an empty one outside of any."""
+    return _current.get() or RequestRecord(request_id="")
+
+
+@contextmanager
+def request_record(claimed: str | None) -> Iterator[RequestRecord]:
+    """Keep a record within the block, of a request that brought the id `claimed`."""
+    sane = claimed is not None and _SANE_ID.fullmatch(claimed) is not None
+    record = RequestRecord(claimed if sane and claimed else uuid.uuid4().hex)
+    token = _current.set(record)
+    try:
+        yield record
+    finally:
+        _current.reset(token)

@@ -1,0 +1,128 @@
+"""What an operator can set, checked once at start.
+
+Every setting is an environment variable of the field's name in capitals, or a file of the field's
+name in the secrets directory (SECRETS_DIR, /run/secrets unless set); the environment wins. Nothing
+is read when this module is imported: `load_settings()` reads, and everything else is passed in.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_SECRETS_DIR = "/run/secrets"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+# Both end up in places that take no arbitrary text: a response header, a startup message.
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names the variable and what it may be."""
+
+
+class Settings(BaseSettings):
+    """The service's settings. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    # Two endpoints, never a node (they are HAProxy's write and read ports).
+    db_write_host: NonEmpty
+    db_write_port: Port = 6432
+    db_read_host: str = ""  # unset: the write host
+    db_read_port: Port = 6433
+    db_name: NonEmpty = "holdfast"
+    db_user: NonEmpty = "holdfast_app"
+    db_password: SecretStr | None = None
+    db_sslmode: Literal["disable", "allow", "prefer", "require"] = "prefer"
+
+    # MIN connections are kept open, at most MAX exist. Two instances of the service at their
+    # defaults use 40 of PostgreSQL's 100.
+    db_write_pool_min: Annotated[int, Field(ge=0, le=1000)] = 2
+    db_write_pool_max: Annotated[int, Field(ge=1, le=1000)] = 10
+    db_read_pool_min: Annotated[int, Field(ge=0, le=1000)] = 2
+    db_read_pool_max: Annotated[int, Field(ge=1, le=1000)] = 10
+
+    # Waits on the database, each bounded.
+    db_connect_timeout: Seconds = 1.0  # TCP, TLS and login together
+    db_acquire_timeout: Seconds = 3.0  # for a free connection of a busy pool
+    db_statement_timeout: Seconds = 5.0  # the server cancels a statement after this
+    db_tcp_timeout: Seconds = 3.0  # a peer that is silent for this long is gone
+    db_connection_max_age: Seconds = 60.0  # so that routes follow recovered nodes
+    db_probe_interval: Seconds = 1.0  # how often an idle route is asked whether it serves
+
+    # How long a request is held through a failover, and how often it is tried.
+    request_deadline: Seconds = 15.0
+    retry_attempts: Annotated[int, Field(ge=1, le=10000)] = 500
+    retry_backoff_first: Seconds = 0.025
+    retry_backoff_most: Seconds = 0.25
+
+    app_name: Label = Field(default_factory=lambda: socket.gethostname()[:63])
+    http_host: NonEmpty = "0.0.0.0"  # noqa: S104 - a container's service listens to its network
+    http_port: Port = 8000
+    http_max_body: Annotated[int, Field(ge=1)] = 65536  # bytes
+    # Neither route served for this long: out of rotation. Longer than a failover that is held.
+    health_grace: Seconds = 30.0
+    drain_delay: SecondsOrNone = 2.0  # SIGTERM: unhealthy for this long before the listener closes
+    shutdown_timeout: Seconds = 20.0  # then requests in flight get this long
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    # Alembic's side (alembic/env.py).
+    migration_wait: Seconds = 120.0  # for a writable primary, and for another migration to end
+    migration_lock_timeout: Seconds = 3.0  # a migration's longest wait for a table's lock
+    migration_attempts: Annotated[int, Field(ge=1, le=100)] = 5  # when that wait times out
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for role in ("write", "read"):
+            least, most = (getattr(self, f"db_{role}_pool_{end}") for end in ("min", "max"))
+            if least > most:
+                name = f"DB_{role.upper()}_POOL"
+                raise ValueError(f"{name}_MIN ({least}) must not exceed {name}_MAX ({most})")
+        if self.health_grace < self.request_deadline:
+            raise ValueError(
+                f"HEALTH_GRACE ({self.health_grace:g}) must be at least REQUEST_DEADLINE "
+                f"({self.request_deadline:g}): else an instance leaves rotation during a failover "
+                "that its requests would have survived"
+            )
+        return self
+
+    @property
+    def read_host(self) -> str:
+        """The host of the read endpoint: DB_READ_HOST, or the write endpoint's."""
+        return self.db_read_host or self.db_write_host
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and the secrets directory.
+
+    Raises SettingsError with one sentence for each setting that is missing or wrong.
+    """
+    directory = Path(os.environ.get("SECRETS_DIR") or DEFAULT_SECRETS_DIR)
+    secrets = directory if directory.is_dir() else None
+    try:
+        return Settings(_secrets_dir=secrets)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(item) for item in error.errors())) from None
+    except ValueError as error:  # a secret that is a directory, or not text
+        raise SettingsError(f"SECRETS_DIR {directory}: {error}.") from error
+
+
+def _sentence(item: object) -> str:
+    """Say what is wrong with one setting, by its variable's name; never its value."""
+    assert isinstance(item, dict)  # noqa: S101 - pydantic's ErrorDetails is a dict
+    if not item["loc"]:
+        return str(item["ctx"]["error"]) + "."
+    variable = str(item["loc"][0]).upper()
+    if item["type"] == "missing":
+        return f"{variable} is not set, and has no default."
+    message = str(item["msg"]).removeprefix("Input ").removeprefix("String ")
+    return f"{variable} {message}."

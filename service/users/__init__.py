@@ -1,0 +1,1 @@
+"""Users: one vertical slice, router -> service -> queries."""

@@ -1,0 +1,86 @@
+"""What clients send and receive about users."""
+
+import unicodedata
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    EmailStr,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from service.users.table import EMAIL_LENGTH, NAME_LENGTH
+
+BIGINT_MAX = 2**63 - 1
+
+
+def _printable(value: str) -> str:
+    """Refuse control characters: PostgreSQL cannot store NUL, and no name has any."""
+    if any(unicodedata.category(character) == "Cc" for character in value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+Email = Annotated[EmailStr, StringConstraints(max_length=EMAIL_LENGTH)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH),
+    AfterValidator(_printable),
+]
+UserId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
+
+
+class Order(StrEnum):
+    """The order of a list of users."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class NewUser(BaseModel):
+    """A user to create."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email
+    name: Name
+
+
+class UserChange(BaseModel):
+    """What to change of a user: whatever is absent stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email | None = None
+    name: Name | None = None
+
+    @model_validator(mode="after")
+    def _something_and_no_null(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("give email, name or both")
+        if nulls := sorted(name for name in self.model_fields_set if getattr(self, name) is None):
+            raise ValueError(f"{' and '.join(nulls)} must not be null; leave out what stays")
+        return self
+
+
+class User(BaseModel):
+    """A user."""
+
+    id: int
+    email: str
+    name: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserPage(BaseModel):
+    """A page of users."""
+
+    items: list[User]
+    next: str | None = Field(description="The cursor of the next page; null on the last")

@@ -1,0 +1,67 @@
+"""What can be done with users. Each method is one unit of work, which may run more than once."""
+
+from service.database import Database, retry_on_failover
+from service.database.failures import is_transient
+from service.errors import NotFound
+from service.users import cursor, queries
+from service.users.schemas import NewUser, Order, User, UserChange, UserPage
+
+
+class UserService:
+    """Users, kept in the database.
+
+    Every method raises NotFound or EmailInUse for what the client can mend, and Unavailable when
+    the deadline passed; those that write may raise CommitInDoubt.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @retry_on_failover(on=is_transient)
+    async def create(self, new: NewUser) -> User:
+        """Add a user and return it."""
+        async with self.database.write() as connection:
+            row = await queries.insert(connection, new.email, new.name)
+        return User(**row)
+
+    @retry_on_failover(on=is_transient)
+    async def get(self, user_id: int) -> User:
+        """Return one user."""
+        async with self.database.read() as connection:
+            row = await queries.select(connection, user_id)
+        if row is None:
+            raise _no_user(user_id)
+        return User(**row)
+
+    @retry_on_failover(on=is_transient)
+    async def list(self, order: Order, limit: int, after: str | None) -> UserPage:
+        """Return a page of `limit` users; `after` is the `next` of the page before.
+
+        Raises BadCursor.
+        """
+        last_id = None if after is None else cursor.decode(after, order)
+        async with self.database.read() as connection:
+            rows = await queries.page(connection, order, last_id, limit + 1)
+        items = [User(**row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return UserPage(items=items, next=cursor.encode(order, items[-1].id) if more else None)
+
+    @retry_on_failover(on=is_transient)
+    async def change(self, user_id: int, change: UserChange) -> User:
+        """Change what is given, and return the user."""
+        async with self.database.write() as connection:
+            row = await queries.update(connection, user_id, change.email, change.name)
+            if row is None:
+                raise _no_user(user_id)
+        return User(**row)
+
+    @retry_on_failover(on=is_transient)
+    async def delete(self, user_id: int) -> None:
+        """Remove a user."""
+        async with self.database.write() as connection:
+            if not await queries.delete(connection, user_id):
+                raise _no_user(user_id)
+
+
+def _no_user(user_id: int) -> NotFound:
+    return NotFound(f"There is no user {user_id}.")

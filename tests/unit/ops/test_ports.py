@@ -1,0 +1,38 @@
+"""The embedded stack's ports, and the variables that haproxy.cfg takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ops.dev import DEFAULT_PORTS
+from ops.embedded import CONFIGURATION, Ports
+from ops.embedded.ports import PORTS
+
+# Those that only matter to the real stack; HAProxy has a default for each.
+STACK_ONLY = {"LOG_LEVEL", "MAXCONN", "STATS_SOCKET"}
+
+
+def test_every_variable_of_the_configuration_is_given() -> None:
+    """No address of the real stack is left in the embedded one by a forgotten variable."""
+    text = re.sub(r"#.*", "", CONFIGURATION.read_text())
+    wanted = set(re.findall(r"\$\{(\w+)-", text))
+    assert wanted - STACK_ONLY == set(Ports().haproxy_variables())
+
+
+def test_everything_stays_on_loopback() -> None:
+    """No process of the embedded stack listens to the network."""
+    assert {value.split(":")[0] for value in Ports().haproxy_variables().values()} == {"127.0.0.1"}
+
+
+def test_ports_avoid_outgoing_connections() -> None:
+    """Ports are chosen below the range from which the kernel takes outgoing ones."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert lowest > max(PORTS)
+    assert set(Ports().by_name().values()) <= set(PORTS)
+
+
+def test_chosen_ports_are_kept() -> None:
+    """Every port can be chosen, and each default of `make dev` is used once."""
+    assert Ports(**DEFAULT_PORTS).by_name() == DEFAULT_PORTS
+    assert len(set(DEFAULT_PORTS.values())) == len(DEFAULT_PORTS)

@@ -1,0 +1,184 @@
+"""service.database.failures: the table of its docstring, row by row."""
+
+import socket
+
+import asyncpg
+import pytest
+from asyncpg.exceptions import (
+    ClientConfigurationError,
+    InterfaceError,
+    InternalClientError,
+    OutdatedSchemaCacheError,
+    PostgresLogMessage,
+)
+
+from service import errors
+from service.database.failures import (
+    DeadlinePassed,
+    Phase,
+    is_local_commit,
+    is_transient,
+    translate,
+)
+
+
+def answered(state: str, severity: str = "ERROR", **fields: str) -> asyncpg.PostgresError:
+    """Return what asyncpg raises for a server's message."""
+    return asyncpg.PostgresError.new({"C": state, "M": "message", "V": severity, **fields})
+
+
+def hung_up(state: str) -> asyncpg.PostgresError:
+    """Return what asyncpg raises when a FATAL message came before the connection ended."""
+    error = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+    error.__cause__ = answered(state, "FATAL")
+    return error
+
+
+LOST = [
+    pytest.param(hung_up("57P01"), "admin-shutdown", id="57P01"),
+    pytest.param(hung_up("57P02"), "crash-shutdown", id="57P02"),
+    pytest.param(answered("57P01", "FATAL"), "admin-shutdown", id="57P01-direct"),
+    pytest.param(answered("25P03", "FATAL"), "connection-lost", id="any-fatal"),
+    pytest.param(answered("08006"), "connection-lost", id="08006"),
+    pytest.param(answered("40003"), "connection-lost", id="40003"),
+    pytest.param(ConnectionResetError(), "connection-lost", id="reset"),
+    pytest.param(BrokenPipeError(), "connection-lost", id="broken-pipe"),
+    pytest.param(TimeoutError(), "timeout", id="timeout"),
+    pytest.param(DeadlinePassed(), "deadline", id="deadline"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), LOST)
+def test_loss_before_commit_may_be_retried(error: Exception, kind: str) -> None:
+    """Whatever ends the session before COMMIT was sent has rolled back."""
+    failure = translate(error, Phase.WORK)
+
+    assert type(failure) is errors.ConnectionLost
+    assert failure.kind == kind
+    assert is_transient(failure)
+
+
+@pytest.mark.parametrize(("error", "kind"), LOST)
+def test_loss_during_commit_is_in_doubt(error: Exception, kind: str) -> None:
+    """The same once COMMIT was sent is in doubt, and must not be retried."""
+    failure = translate(error, Phase.COMMIT)
+
+    assert type(failure) is errors.CommitInDoubt
+    assert failure.kind == kind
+    assert not is_transient(failure)
+
+
+@pytest.mark.parametrize("phase", [Phase.WORK, Phase.COMMIT])
+@pytest.mark.parametrize(
+    ("error", "expected", "kind"),
+    [
+        (answered("25006"), errors.NotWritable, "read-only"),
+        (answered("40001"), errors.TransactionAborted, "serialization"),
+        (answered("40P01"), errors.TransactionAborted, "deadlock"),
+        (answered("57014"), errors.StatementTimeout, "statement-timeout"),
+        (answered("23505", n="users_email_key"), errors.ConstraintViolated, "unique"),
+        (answered("23514", n="positive"), errors.ConstraintViolated, "check"),
+        (answered("42P01"), errors.DatabaseFailure, "permanent"),
+        (answered("XX000"), errors.DatabaseFailure, "permanent"),
+        (answered("53100"), errors.DatabaseFailure, "permanent"),
+        (answered("ZZ999"), errors.DatabaseFailure, "permanent"),
+    ],
+)
+def test_an_answer_is_never_in_doubt(
+    phase: Phase, error: Exception, expected: type[errors.DatabaseError], kind: str
+) -> None:
+    """An ERROR says that the server is there and rolled back, in answer to COMMIT as well."""
+    failure = translate(error, phase)
+
+    assert (type(failure), failure.kind) == (expected, kind)
+
+
+def test_constraint_is_named() -> None:
+    """The slice that knows the constraint can tell which it was."""
+    failure = translate(answered("23505", n="users_email_key"), Phase.WORK)
+
+    assert isinstance(failure, errors.ConstraintViolated)
+    assert failure.constraint == "users_email_key"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConnectionRefusedError(), "refused"),
+        (ConnectionResetError(), "connection-lost"),
+        (TimeoutError(), "timeout"),
+        (socket.gaierror("name unknown"), "unresolved"),
+        (OSError("no route to host"), "connection-lost"),
+        (answered("57P03", "FATAL"), "starting-up"),
+        (answered("53300", "FATAL"), "too-many-connections"),
+        (answered("57P01", "FATAL"), "admin-shutdown"),
+        (hung_up("57P03"), "starting-up"),
+        (answered("08006", "FATAL"), "connection-lost"),
+    ],
+)
+def test_failed_connecting_may_be_retried(error: Exception, kind: str) -> None:
+    """While connecting nothing was sent, whatever it was that failed."""
+    failure = translate(error, Phase.CONNECT)
+
+    assert (type(failure), failure.kind) == (errors.EndpointUnreachable, kind)
+    assert is_transient(failure)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answered("28P01", "FATAL"),
+        answered("3D000", "FATAL"),
+        ClientConfigurationError("no such option"),
+    ],
+)
+def test_refused_login_is_permanent(error: Exception) -> None:
+    """A wrong password does not get better by waiting."""
+    failure = translate(error, Phase.CONNECT)
+
+    assert (type(failure), failure.kind) == (errors.DatabaseFailure, "login-refused")
+
+
+def test_stale_plan_may_be_retried() -> None:
+    """A migration that changes a table under a cached plan costs a retry, not an error."""
+    stale = answered("0A000", R="RevalidateCachedQuery")
+
+    assert translate(stale, Phase.WORK).kind == "stale-plan"
+    assert is_transient(translate(stale, Phase.WORK))
+    assert is_transient(translate(OutdatedSchemaCacheError("type changed"), Phase.WORK))
+
+
+@pytest.mark.parametrize("error", [InterfaceError("is closed"), InternalClientError("confused")])
+def test_drivers_complaint_depends_on_the_connection(error: Exception) -> None:
+    """Errors of asyncpg's own mean a loss where the connection is gone, and a mistake where not."""
+    assert type(translate(error, Phase.WORK, closed=True)) is errors.ConnectionLost
+    assert type(translate(error, Phase.COMMIT, closed=True)) is errors.CommitInDoubt
+    assert type(translate(error, Phase.WORK, closed=False)) is errors.DatabaseFailure
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"M": "canceling wait for synchronous replication due to user request"},
+        {
+            "M": "canceling the wait for synchronous replication and terminating connection due "
+            "to administrator command",
+            "C": "57P01",
+        },
+        {"M": "other words", "D": "The transaction has already committed locally, but ..."},
+    ],
+)
+def test_local_commit_is_recognised(fields: dict[str, str]) -> None:
+    """The warnings of a COMMIT that stopped waiting for its standby are known."""
+    message = PostgresLogMessage.new({"V": "WARNING", "C": "01000", **fields})
+
+    assert is_local_commit(message)
+
+
+def test_other_warnings_are_no_local_commit() -> None:
+    """Any other warning during COMMIT changes nothing."""
+    message = PostgresLogMessage.new(
+        {"V": "WARNING", "C": "25P01", "M": "there is no transaction in progress"}
+    )
+
+    assert not is_local_commit(message)

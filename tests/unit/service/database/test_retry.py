@@ -1,0 +1,250 @@
+"""service.database.retry: what runs again, how often, and for how long."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import errors
+from service.database.deadline import current_deadline
+from service.database.failures import is_transient
+from service.database.observer import Observer
+from service.database.retry import RetryPolicy, retry_on_failover
+
+AT_ONCE = RetryPolicy(deadline=60, attempts=5, waiting=False)
+LOST = errors.ConnectionLost("gone", kind="connection-lost")
+ABORTED = errors.TransactionAborted("again", kind="deadlock")
+
+
+class Recorder(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def attempt(self, number: int) -> None:
+        """Keep it."""
+        self.told.append(f"attempt {number}")
+
+    def retry(self, error: errors.TransientError, *, number: int, wait: float) -> None:
+        """Keep it."""
+        self.told.append(f"retry {number} {error.kind}")
+        assert wait >= 0
+
+    def gave_up(self, error: errors.TransientError, *, attempts: int) -> None:
+        """Keep it."""
+        self.told.append(f"gave up {attempts} {error.kind}")
+
+
+class Endpoints:
+    """What the decorator needs of a database: its bounds, and whom to tell."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.retry_policy = policy
+        self.observer = Recorder()
+
+
+class Work:
+    """Units of work that fail as the test says."""
+
+    def __init__(self, *outcomes: Exception | str, policy: RetryPolicy = AT_ONCE) -> None:
+        self.database = Endpoints(policy)
+        self.outcomes = list(outcomes)
+        self.runs = 0
+
+    async def step(self) -> str:
+        """Fail or succeed, whichever is next; the last outcome repeats."""
+        self.runs += 1
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    @retry_on_failover(on=is_transient)
+    async def by_predicate(self) -> str:
+        """Retry what a predicate fits."""
+        return await self.step()
+
+    @retry_on_failover(on=errors.ConnectionLost)
+    async def by_type(self) -> str:
+        """Retry one type."""
+        return await self.step()
+
+    @retry_on_failover(on=(errors.ConnectionLost, errors.NotWritable), attempts=2)
+    async def by_types(self) -> str:
+        """Retry several types, once."""
+        return await self.step()
+
+    @retry_on_failover(on=is_transient)
+    async def outer(self) -> str:
+        """Call another unit of work."""
+        return await self.by_predicate()
+
+    @retry_on_failover(on=is_transient)
+    async def hold(self, seconds: float) -> float:
+        """Take some time, and return the deadline's point in time."""
+        deadline = current_deadline()
+        assert deadline is not None
+        await asyncio.sleep(seconds)
+        await self.step()
+        return deadline.at
+
+
+async def test_success_runs_once() -> None:
+    """What succeeds is not run again."""
+    work = Work("done")
+
+    assert await work.by_predicate() == "done"
+    assert work.database.observer.told == ["attempt 1"]
+
+
+async def test_whole_method_runs_again() -> None:
+    """A passing failure is followed by another run of the method, from its beginning."""
+    work = Work(LOST, ABORTED, "done")
+
+    assert await work.by_predicate() == "done"
+    assert work.runs == 3
+    assert work.database.observer.told == [
+        "attempt 1",
+        "retry 1 connection-lost",
+        "attempt 2",
+        "retry 2 deadlock",
+        "attempt 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.CommitInDoubt("who knows", kind="connection-lost"),
+        errors.DatabaseFailure("no such table", kind="permanent"),
+        errors.StatementTimeout("too slow", kind="statement-timeout"),
+        errors.NotFound("no such user"),
+        ValueError("a mistake of ours"),
+    ],
+)
+async def test_anything_else_goes_to_the_caller_at_once(error: Exception) -> None:
+    """In doubt, permanent, the client's fault or ours: one run, and the error as it is."""
+    work = Work(error)
+
+    with pytest.raises(type(error)) as raised:
+        await work.by_predicate()
+
+    assert raised.value is error
+    assert work.runs == 1
+
+
+@pytest.mark.parametrize("method", [Work.by_type, Work.by_types])
+async def test_on_can_name_types(method: Callable[[Work], object]) -> None:
+    """`on` takes a type or several: others are not retried, transient or not."""
+    assert await method(Work(LOST, "done")) == "done"  # type: ignore[misc]
+    with pytest.raises(errors.TransactionAborted):
+        await method(Work(ABORTED, "done"))  # type: ignore[misc]
+
+
+async def test_attempts_bound_it() -> None:
+    """After the policy's attempts it gives up, with the last failure as the cause."""
+    work = Work(LOST)
+
+    with pytest.raises(errors.Unavailable) as raised:
+        await work.by_predicate()
+
+    assert work.runs == 5
+    assert raised.value.__cause__ is LOST
+    assert raised.value.kind == "connection-lost"
+    assert work.database.observer.told[-1] == "gave up 5 connection-lost"
+
+
+async def test_a_method_can_narrow_the_attempts() -> None:
+    """`attempts` of the decorator counts where it is the smaller."""
+    work = Work(LOST)
+
+    with pytest.raises(errors.Unavailable):
+        await work.by_types()
+
+    assert work.runs == 2
+
+
+async def test_deadline_bounds_it() -> None:
+    """On the real clock: held for the deadline and not longer, however many attempts are left."""
+    policy = RetryPolicy(deadline=0.3, attempts=10**6, backoff_first=0.01, backoff_most=0.02)
+    work = Work(LOST, policy=policy)
+
+    started = time.monotonic()
+    with pytest.raises(errors.Unavailable):
+        await work.by_predicate()
+
+    assert 0.25 <= time.monotonic() - started < 1
+    assert work.runs > 10
+
+
+async def test_deadline_counts_from_the_first_attempt() -> None:
+    """Every attempt sees the same deadline; a retry does not begin it anew."""
+    policy = replace(AT_ONCE, deadline=30)
+    work = Work(LOST, "done", policy=policy)
+
+    started = time.monotonic()
+    at = await work.hold(0.05)
+
+    assert at == pytest.approx(started + 30, abs=0.04)
+
+
+async def test_deadline_ends_with_the_unit_of_work() -> None:
+    """Nothing of it is left for the next unit of work in the same task."""
+    await Work("done").by_predicate()
+
+    assert current_deadline() is None
+
+
+async def test_nested_units_are_one() -> None:
+    """Inside of a unit of work the inner method does not retry: attempts do not multiply."""
+    work = Work(LOST)
+
+    with pytest.raises(errors.Unavailable):
+        await work.outer()
+
+    assert work.runs == 5
+
+
+async def test_cancellation_is_not_retried() -> None:
+    """A cancelled unit of work ends, and the deadline's scope with it."""
+    work = Work("done")
+    task = asyncio.create_task(work.hold(60))
+    await asyncio.sleep(0)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert work.runs == 0
+
+
+@given(
+    number=st.integers(1, 10**9),
+    first=st.floats(0.001, 1),
+    most=st.floats(0.001, 10),
+)
+def test_backoff_has_full_jitter_within_its_bounds(number: int, first: float, most: float) -> None:
+    """Any wait lies between none and the doubled first one, and never over the most."""
+    policy = RetryPolicy(backoff_first=first, backoff_most=most)
+
+    wait = policy.backoff(number)
+
+    assert 0 <= wait <= most
+    assert wait <= first * 2.0 ** min(number - 1, 32)
+
+
+def test_backoff_is_spread() -> None:
+    """Waits of the same attempt differ, so that held requests do not all come at once."""
+    policy = RetryPolicy()
+
+    assert len({policy.backoff(10) for _ in range(20)}) > 10
+
+
+def test_switch_turns_waiting_off() -> None:
+    """With `waiting=False` no attempt waits, for tests."""
+    assert AT_ONCE.backoff(1) == AT_ONCE.backoff(100) == 0

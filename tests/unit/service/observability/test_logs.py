@@ -1,0 +1,109 @@
+"""service.observability.logs: every line is JSON, and carries the request's id."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+
+from service.observability import logs
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What configured logs write, all of it from level DEBUG on."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level)
+    stream = io.StringIO()
+    logs.configure("DEBUG", "app1", stream)
+    yield stream
+    root.handlers[:], root.level = before
+    structlog.reset_defaults()
+
+
+def read(stream: io.StringIO) -> list[dict[str, object]]:
+    """Parse everything that was written: a line that is not JSON fails here."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_libraries_and_service_write_alike(stream: io.StringIO) -> None:
+    """Lines of uvicorn's loggers have the same fields as ours, the request's id included."""
+    with structlog.contextvars.bound_contextvars(request_id="r-1"):
+        structlog.get_logger().info("ours", answer=42)
+        logging.getLogger("uvicorn.error").warning("theirs %d", 42)
+        logging.getLogger("uvicorn.access").info("theirs too")
+
+    ours, theirs, access = read(stream)
+
+    assert (ours["event"], ours["answer"], ours["level"]) == ("ours", 42, "info")
+    assert (theirs["event"], theirs["logger"]) == ("theirs 42", "uvicorn.error")
+    assert theirs["level"] == "warning"
+    for line in (ours, theirs, access):
+        assert (line["request_id"], line["instance"]) == ("r-1", "app1")
+        assert str(line["timestamp"]).endswith("Z")
+
+
+def test_outside_of_a_request_the_id_is_null(stream: io.StringIO) -> None:
+    """The field is always there, so that a query on it needs no exception."""
+    structlog.get_logger().info("alone")
+
+    (line,) = read(stream)
+
+    assert line["request_id"] is None
+
+
+def test_exceptions_stay_on_their_line(stream: io.StringIO) -> None:
+    """A traceback is a field, of our lines and of the libraries', not twenty more lines."""
+    try:
+        json.loads("boom")
+    except ValueError:
+        structlog.get_logger().exception("ours")
+        logging.getLogger("asyncio").exception("theirs")
+
+    lines = read(stream)
+
+    assert [line["event"] for line in lines] == ["ours", "theirs"]
+    assert all("JSONDecodeError" in json.dumps(line["exception"]) for line in lines)
+
+
+async def test_request_is_traced_through_the_log(
+    client: httpx.AsyncClient, stream: io.StringIO
+) -> None:
+    """The first retry, the final problem and the access line all carry the request's id."""
+    await client.get("/api/users/1", headers={"x-request-id": "r-77"})
+
+    mine = [line for line in read(stream) if line["request_id"] == "r-77"]
+
+    assert [line["event"] for line in mine] == ["retrying", "unavailable", "request"]
+    assert mine[-1]["path"] == "/api/users/1"
+    assert mine[-1]["status"] == 503
+
+
+async def test_unexpected_error_is_logged_with_its_traceback(
+    app: FastAPI, client: httpx.AsyncClient, stream: io.StringIO
+) -> None:
+    """What the client is not told the log has, under the id that the client was given."""
+
+    async def fail() -> None:
+        raise RuntimeError("a detail of ours")
+
+    app.add_api_route("/fail", fail)
+    response = await client.get("/fail")
+
+    lines = [line for line in read(stream) if line["event"] == "unexpected error"]
+    assert len(lines) == 1
+    assert lines[0]["request_id"] == response.json()["request_id"]
+    assert "a detail of ours" in json.dumps(lines[0]["exception"])
+
+
+async def test_probes_are_quiet(client: httpx.AsyncClient, stream: io.StringIO) -> None:
+    """What machines ask every second is logged at DEBUG only."""
+    await client.get("/health")
+
+    (line,) = [line for line in read(stream) if line.get("path") == "/health"]
+
+    assert line["level"] == "debug"

@@ -1,0 +1,131 @@
+"""service.settings: where settings come from, and what is said of a wrong one."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from service.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment that holds the one required setting and none other of ours."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("DB_WRITE_HOST", "172.30.0.100")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    return monkeypatch
+
+
+def test_one_variable_is_enough() -> None:
+    """All but the write host has a default, and the read host follows it."""
+    settings = load_settings()
+
+    assert (settings.db_write_host, settings.read_host) == ("172.30.0.100", "172.30.0.100")
+    assert (settings.db_write_port, settings.db_read_port) == (6432, 6433)
+    assert (settings.db_name, settings.db_user) == ("holdfast", "holdfast_app")
+    assert settings.app_name
+
+
+def test_read_host_can_differ(environment: pytest.MonkeyPatch) -> None:
+    """DB_READ_HOST is taken where it is set."""
+    environment.setenv("DB_READ_HOST", "readers")
+
+    assert load_settings().read_host == "readers"
+
+
+def test_password_comes_from_a_secret_file(tmp_path: Path) -> None:
+    """A file named like the variable in lower case is read, without its trailing newline."""
+    (tmp_path / "db_password").write_text("hunter2\n")
+
+    assert load_settings().db_password == SecretStr("hunter2")
+
+
+def test_environment_wins_over_secret_files(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where both are set the variable counts."""
+    (tmp_path / "db_user").write_text("from_file")
+    environment.setenv("DB_USER", "from_environment")
+
+    assert load_settings().db_user == "from_environment"
+
+
+def test_absent_secrets_directory_is_no_error(environment: pytest.MonkeyPatch) -> None:
+    """Outside of containers there is no /run/secrets, and no warning about it."""
+    environment.setenv("SECRETS_DIR", "/nowhere/at/all")
+
+    assert load_settings().db_password is None
+
+
+def test_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> None:
+    """`NAME=` in a compose file means the default."""
+    environment.setenv("DB_WRITE_PORT", "")
+
+    assert load_settings().db_write_port == 6432
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("DB_WRITE_HOST", "", "DB_WRITE_HOST is not set, and has no default."),
+        ("DB_WRITE_PORT", "70000", "DB_WRITE_PORT should be less than or equal to 65535."),
+        ("DB_READ_PORT", "http", "DB_READ_PORT should be a valid integer"),
+        ("REQUEST_DEADLINE", "nan", "REQUEST_DEADLINE should be a finite number."),
+        ("DB_CONNECT_TIMEOUT", "0", "DB_CONNECT_TIMEOUT should be greater than 0."),
+        ("APP_NAME", "app\r\n1", "APP_NAME should match pattern"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'."),
+        ("DB_READ_POOL_MIN", "11", "DB_READ_POOL_MIN (11) must not exceed DB_READ_POOL_MAX (10)."),
+        ("HEALTH_GRACE", "5", "HEALTH_GRACE (5) must be at least REQUEST_DEADLINE (15)"),
+    ],
+)
+def test_wrong_setting_is_named(
+    environment: pytest.MonkeyPatch, variable: str, value: str, sentence: str
+) -> None:
+    """A bad value stops the start with a sentence that begins with its variable."""
+    environment.setenv(variable, value)
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+
+    assert str(raised.value).startswith(sentence)
+
+
+def test_every_wrong_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
+    """Two bad values are two lines, so that one start is enough to find both."""
+    environment.setenv("DB_WRITE_PORT", "x")
+    environment.setenv("LOG_LEVEL", "x")
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+
+    assert [line.split()[0] for line in str(raised.value).splitlines()] == [
+        "DB_WRITE_PORT",
+        "LOG_LEVEL",
+    ]
+
+
+def test_no_value_is_repeated(environment: pytest.MonkeyPatch) -> None:
+    """What is wrong may be a secret in the wrong place: the sentence does not show it."""
+    environment.setenv("DB_WRITE_PORT", "s3cret")
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+
+    assert "s3cret" not in str(raised.value)
+
+
+def test_password_is_not_printed(tmp_path: Path) -> None:
+    """The settings as text do not hold the password."""
+    (tmp_path / "db_password").write_text("hunter2")
+
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_secret_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    """A secret mounted as a directory is an error with its path, not a traceback."""
+    (tmp_path / "db_password").mkdir()
+
+    with pytest.raises(SettingsError, match="db_password"):
+        load_settings()

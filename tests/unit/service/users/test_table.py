@@ -1,0 +1,21 @@
+"""service.users.table: what queries rely on. That migrations make it so needs a database."""
+
+from service.users.queries import _COLUMNS
+from service.users.schemas import User
+from service.users.table import EMAIL_INDEX, users
+
+
+def test_queries_return_every_column_and_the_schema_shows_it() -> None:
+    """The table, the queries' columns and the schema of the answer are the same list."""
+    columns = [column.name for column in users.columns]
+
+    assert _COLUMNS.split(", ") == columns == list(User.model_fields)
+
+
+def test_addresses_are_unique_without_case() -> None:
+    """The index that refuses a second user with an address compares in lower case."""
+    (index,) = users.indexes
+
+    assert index.name == EMAIL_INDEX
+    assert index.unique
+    assert [str(expression) for expression in index.expressions] == ["lower(email)"]

@@ -1,0 +1,37 @@
+"""How the operator's view reads what Docker and the monitor say."""
+
+from __future__ import annotations
+
+import pytest
+
+from ops.cluster import Container
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "status", "condition", "ready"),
+    [
+        ("app1", "running", "Up 3 seconds (healthy)", "healthy", True),
+        ("app1", "running", "Up 3 seconds (unhealthy)", "unhealthy", False),
+        ("app1", "running", "Up 3 seconds (health: starting)", "starting", False),
+        ("app1", "created", "Created", "starting", False),
+        ("app1", "exited", "Exited (137) 2 minutes ago", "Exited (137) 2 minutes ago", False),
+        ("app1", "exited", "Exited (0) 2 minutes ago", "Exited (0) 2 minutes ago", False),
+        ("db-migrate", "exited", "Exited (0) 2 minutes ago", "done", True),
+        ("db-migrate", "exited", "Exited (1) 2 minutes ago", "Exited (1) 2 minutes ago", False),
+        ("db-migrate", "running", "Up 1 second (health: starting)", "starting", False),
+    ],
+)
+def test_a_containers_condition(
+    name: str, state: str, status: str, condition: str, ready: bool
+) -> None:
+    """Only a healthy container is ready, and the one-shot one when it ended well."""
+    container = Container(name, state, status)
+    assert container.condition == condition
+    assert container.ready is ready
+
+
+def test_only_a_failed_migration_is_hopeless() -> None:
+    """Anything else may still become healthy: it is restarted, or started by the operator."""
+    assert Container("db-migrate", "exited", "Exited (1) 1 second ago").hopeless
+    assert not Container("db-migrate", "exited", "Exited (0) 1 second ago").hopeless
+    assert not Container("app1", "exited", "Exited (1) 1 second ago").hopeless

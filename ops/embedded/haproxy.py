@@ -1,0 +1,93 @@
+"""HAProxy as a plain process, with the deployed configuration.
+
+The configuration is the stack's file; the environment variables it takes say what differs.
+Tests pass a changed text to show that a check matters.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.embedded.processes import Process, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.embedded.unprivileged import Account
+
+CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
+
+START_TIMEOUT = 10.0  # seconds
+STATUS_TIMEOUT = 10.0  # seconds for checks to see a change; they need about one
+HTTP_TIMEOUT = 2.0  # seconds for one look at the statistics
+
+
+class HAProxy:
+    """One proxy. `variables` are those of haproxy.cfg, BIND_STATS among them."""
+
+    def __init__(
+        self, root: Path, binaries: Path, account: Account, variables: Mapping[str, str]
+    ) -> None:
+        self.log = root / "haproxy.log"
+        self._root = account.make_directory(root / "haproxy")
+        self._account = account
+        self._binaries = binaries
+        self._variables = dict(variables)
+        self.process = Process("haproxy", self.log, account)
+        self._stats = f"http://{variables['BIND_STATS']}"
+
+    def start(self, configuration: str | None = None) -> None:
+        """Start with the deployed configuration, or another text, and wait until it answers."""
+        file = self._root / "haproxy.cfg"
+        if configuration is None:
+            shutil.copyfile(CONFIGURATION, file)
+        else:
+            file.write_text(configuration)
+        self._account.own(file)
+        env = {
+            **self._variables,
+            "STATS_SOCKET": "unix@admin.sock",  # relative: a socket's path has 107 bytes at most
+            "LD_LIBRARY_PATH": str(self._binaries / "lib"),
+        }
+        command = [str(self._binaries / "haproxy"), "-db", "-f", file.name]
+        self.process.start(command, env, self._root)
+        self.process.wait_ready(self._answers, START_TIMEOUT, "answering on its statistics port")
+
+    def stop(self) -> None:
+        """End it at once, cutting its connections."""
+        self.process.stop(signal.SIGTERM)
+
+    def servers(self, backend: str) -> dict[str, str]:
+        """Each server of a backend with its status, such as UP or DOWN."""
+        with urllib.request.urlopen(f"{self._stats}/;csv", timeout=HTTP_TIMEOUT) as response:  # noqa: S310 - our own
+            rows = csv.DictReader(response.read().decode().removeprefix("# ").splitlines())
+        return {
+            row["svname"]: row["status"]
+            for row in rows
+            if row["pxname"] == backend and row["svname"] != "BACKEND"
+        }
+
+    def up(self, backend: str) -> set[str]:
+        """Names of the servers that take connections; going down counts as up, as for HAProxy."""
+        return {name for name, status in self.servers(backend).items() if status.startswith("UP")}
+
+    def wait_up(self, backend: str, expected: set[str]) -> None:
+        """Wait until exactly these servers of a backend are up."""
+        wait_until(
+            lambda: self.up(backend) == expected,
+            STATUS_TIMEOUT,
+            f"haproxy to see exactly {sorted(expected)} up in {backend}",
+            self.log,
+        )
+
+    def _answers(self) -> bool:
+        try:
+            self.servers("apps")
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,72 @@
+"""What integration tests stand on: one embedded stack a session, one database a test.
+
+The stack is started once (about 2 s). A test that disturbs it asks for `disturbed_stack`, which
+is whole again afterwards. Every test gets a database of its own, a file copy of one that the real
+migrations made.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.embedded import EmbeddedStack, scratch_directory
+from ops.embedded.pair import DATABASE
+from tests.integration.fault_proxy import FaultProxy
+from tests.integration.support import alembic, temporary_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+def pytest_configure() -> None:
+    """Keep a developer's own settings out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("DB_", "HTTP_", "MIGRATION_")):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[EmbeddedStack]:
+    """Run the session's stack; tests that change its state take `disturbed_stack`."""
+    with scratch_directory() as directory, EmbeddedStack(directory) as running:
+        yield running
+
+
+@pytest.fixture
+def disturbed_stack(stack: EmbeddedStack) -> Iterator[EmbeddedStack]:
+    """Lend the session's stack to a test that breaks it."""
+    stack.checkpoint()
+    yield stack
+    stack.restore()
+
+
+@pytest.fixture(scope="session")
+def migrated(stack: EmbeddedStack) -> str:
+    """Name the database that the real migrations made; nobody connects to it."""
+    done = alembic(stack, "upgrade", "head")
+    assert done.returncode == 0, done.stderr
+    return DATABASE
+
+
+@pytest.fixture
+def database(stack: EmbeddedStack, migrated: str) -> Iterator[str]:
+    """Make a database for one test, on both nodes."""
+    with temporary_database(stack, template=migrated) as name:
+        yield name
+
+
+@pytest.fixture
+def empty_database(stack: EmbeddedStack) -> Iterator[str]:
+    """Make a database that no migration has touched."""
+    with temporary_database(stack, template="template1") as name:
+        yield name
+
+
+@pytest.fixture
+async def proxy(stack: EmbeddedStack) -> AsyncIterator[FaultProxy]:
+    """Put a fault proxy in front of the primary."""
+    async with FaultProxy(stack.primary.port) as running:
+        yield running

@@ -1,0 +1,93 @@
+"""Helpers of the integration tests that are not fixtures."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from ops.embedded.pair import APP, OWNER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from ops.embedded import EmbeddedStack
+
+ROOT = Path(__file__).resolve().parents[2]
+MIGRATION_TIMEOUT = 60.0  # seconds for Alembic, which needs about one
+EVENTUALLY = 20.0  # seconds for anything that takes one at most on an idle machine
+_numbers = itertools.count(1)
+_unused: list[str] = []
+
+
+def alembic(
+    stack: EmbeddedStack, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Alembic as db-migrate does, through the write port; `settings` override."""
+    env = {**os.environ, **stack.service_environment(OWNER), **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=MIGRATION_TIMEOUT,
+        check=False,
+    )
+
+
+@contextmanager
+def temporary_database(stack: EmbeddedStack, template: str) -> Iterator[str]:
+    """Copy a database, and wait until the standby has it, too.
+
+    It is dropped by the next call: at the end of a test the stack may still be broken.
+    """
+    while _unused:
+        stack.primary.sql(f"DROP DATABASE {_unused.pop()} WITH (FORCE)")
+    name = f"test_{next(_numbers)}"
+    stack.primary.sql(
+        f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY file_copy"
+    )
+    stack.wait_replayed()
+    yield name
+    _unused.append(name)
+
+
+@asynccontextmanager
+async def superuser(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to the primary itself, past HAProxy, to arrange things and to look."""
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=stack.primary.port, user="postgres", database=database, timeout=5
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def through(port: int, database: str = "postgres", user: str = APP) -> asyncpg.Connection:
+    """Connect by one of HAProxy's ports as the service does."""
+    return await asyncpg.connect(
+        host="127.0.0.1", port=port, user=user, database=database, ssl=False, timeout=3
+    )
+
+
+async def eventually(what: str, condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait until `condition` is true, EVENTUALLY seconds at most; fail naming `what`."""
+    try:
+        async with asyncio.timeout(EVENTUALLY):
+            while True:
+                result = condition()
+                if result if isinstance(result, bool) else await result:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"gave up after {EVENTUALLY:g} s waiting for {what}")

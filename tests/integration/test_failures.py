@@ -1,0 +1,371 @@
+"""Each row of the failure table, shown on a real database behind a TCP proxy that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.service_client import running_service
+from tests.integration.support import eventually, superuser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from ops.embedded import EmbeddedStack
+    from tests.integration.service_client import Service
+
+PAUSE = 0.6  # seconds that a database is away: several attempts, far from the deadline
+
+
+@pytest.fixture
+async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Look at the test's database, past every proxy."""
+    async with superuser(stack, database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def service(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> AsyncIterator[Service]:
+    """Run the service with the fault proxy on its write route."""
+    async with running_service(database, proxy.port, stack.standby.port) as running:
+        yield running
+
+
+async def rows(admin: asyncpg.Connection, name: str) -> int:
+    """How many users of that name there are."""
+    return int(await admin.fetchval("SELECT count(*) FROM users WHERE name = $1", name))
+
+
+@pytest.fixture
+async def onlooker(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Watch, never in a transaction: inside one, statistics do not move."""
+    async with superuser(stack, database) as connection:
+        yield connection
+
+
+async def waiting_backend(onlooker: asyncpg.Connection, event: str) -> int:
+    """Wait until one of the service's backends waits for `event`; return its pid."""
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = $1"
+        " AND datname = current_database() AND application_name LIKE 'under-test/%'"
+    )
+    found: list[int] = []
+
+    async def waits() -> bool:
+        found[:] = [row["pid"] for row in await onlooker.fetch(query, event)]
+        return bool(found)
+
+    await eventually(f"a backend of the service to wait for {event}", waits)
+    return found[0]
+
+
+# ---------------------------------------------------------------- nothing was sent: retry
+@pytest.mark.parametrize("warm", [True, False], ids=["warm pool", "cold pool"])
+@pytest.mark.parametrize("how", ["refuse", "reset", "deafen"])
+async def test_unreachable_database_is_waited_for(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection, how: str, warm: bool
+) -> None:
+    """A write meets a pause, not an error, while connecting is refused, reset or unanswered."""
+    async with (
+        FaultProxy(stack.primary.port) as proxy,
+        running_service(database, proxy.port, stack.standby.port) as service,
+    ):
+        if warm:
+            assert (await service.create("warm")).headers["X-Attempts"] == "1"
+        result = proxy.deafen() if how == "deafen" else await getattr(proxy, how)()
+        assert result is None
+        request = asyncio.create_task(service.create("held"))
+        done, _ = await asyncio.wait([request], timeout=PAUSE)
+        assert not done
+        await proxy.forward()
+        response = await request
+        assert response.status_code == 201, response.text
+        assert int(response.headers["X-Attempts"]) > 1
+        assert await rows(admin, "held") == 1
+
+
+async def test_too_many_connections_is_waited_for(
+    service: Service, proxy: FaultProxy, admin: asyncpg.Connection
+) -> None:
+    """53300: the server has no connection left for us; nothing was sent, so try again."""
+    await admin.execute("ALTER ROLE holdfast_app CONNECTION LIMIT 0")
+    try:
+        await proxy.cut()
+        request = asyncio.create_task(service.create("crowded"))
+        done, _ = await asyncio.wait([request], timeout=PAUSE)
+        assert not done
+    finally:
+        await admin.execute("ALTER ROLE holdfast_app CONNECTION LIMIT -1")
+    response = await request
+    assert response.status_code == 201
+    assert service.metric("holdfast_database_retries_total", kind="too-many-connections") >= 1
+
+
+async def test_deadline_bounds_the_wait(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """A database that stays away costs the client the deadline, and 503 says when to come back."""
+    async with running_service(
+        database, proxy.port, stack.standby.port, request_deadline=1.0
+    ) as service:
+        await proxy.refuse()
+        started = time.monotonic()
+        response = await service.create("never")
+        assert 0.5 < time.monotonic() - started < 2.5
+        assert response.status_code == 503
+        assert response.json()["type"] == "urn:holdfast:problem:unavailable"
+        assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_refused_login_is_permanent(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """What another attempt cannot change is told at once."""
+    async with running_service(
+        database, proxy.port, stack.standby.port, db_user="no_such_role"
+    ) as service:
+        started = time.monotonic()
+        response = await service.create("stranger")
+        assert response.status_code == 500
+        assert response.headers["X-Attempts"] == "1"
+        assert time.monotonic() - started < 2
+
+
+# ---------------------------------------------------------------- 25006: expire, retry
+async def test_read_only_node_expires_the_pool(
+    disturbed_stack: EmbeddedStack, database: str
+) -> None:
+    """25006: sessions pinned to a demoted node are given up, not asked again and again."""
+    stack = disturbed_stack
+    demoted = stack.primary
+    async with (
+        FaultProxy(demoted.port) as proxy,
+        # A keeper that sleeps: only requests may notice.
+        running_service(
+            database, proxy.port, stack.standby.port, db_write_pool_min=5, db_probe_interval=60
+        ) as service,
+    ):
+        await eventually("the pool to fill", lambda: service.pool("write")["size"] == 5)
+        stack.promote_standby()
+        demoted.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+        demoted.reload("default_transaction_read_only", "on")
+        proxy.retarget(stack.primary.port)
+        response = await service.create("pinned")
+        assert response.status_code == 201, response.text
+        assert response.headers["X-Attempts"] == "2"
+        assert service.metric("holdfast_database_retries_total", kind="read-only") == 1
+        for number in range(5):
+            assert (await service.create(f"more-{number}")).headers["X-Attempts"] == "1"
+        async with superuser(stack, database) as admin:
+            assert await rows(admin, "pinned") == 1
+
+
+# ---------------------------------------------------------------- rolled back: retry
+async def test_serialization_failure_is_retried(
+    service: Service,
+    proxy: FaultProxy,
+    admin: asyncpg.Connection,
+    database: str,
+    onlooker: asyncpg.Connection,
+) -> None:
+    """40001: the whole transaction runs again, and sees what it lost against."""
+    await admin.execute(
+        f"ALTER DATABASE {database} SET default_transaction_isolation = 'repeatable read'"
+    )
+    user = (await service.create("contended")).json()["id"]
+    await proxy.cut()  # new sessions have the new default
+    async with admin.transaction():
+        await admin.execute("UPDATE users SET name = 'theirs' WHERE id = $1", user)
+        request = asyncio.create_task(
+            service.client.patch(f"/api/users/{user}", json={"email": "ours@example.com"})
+        )
+        await waiting_backend(onlooker, "transactionid")
+    response = await request
+    assert response.status_code == 200, response.text
+    assert response.json()["name"] == "theirs"
+    assert response.json()["email"] == "ours@example.com"
+    assert service.metric("holdfast_database_retries_total", kind="serialization") == 1
+
+
+async def test_deadlock_is_retried(
+    stack: EmbeddedStack,
+    database: str,
+    admin: asyncpg.Connection,
+    onlooker: asyncpg.Connection,
+) -> None:
+    """40P01: the victim of a deadlock runs again."""
+    # Ours looks for a deadlock after 1 s (the default), the administrator's never: ours loses.
+    await admin.execute("SET deadlock_timeout = '60s'")
+    async with running_service(
+        database, stack.primary.port, stack.standby.port, db_statement_timeout=5
+    ) as service:
+        user = (await service.create("victim")).json()["id"]
+        transaction = admin.transaction()
+        await transaction.start()
+        await admin.execute("INSERT INTO users (email, name) VALUES ('wanted@example.com', 'x')")
+        request = asyncio.create_task(
+            service.client.patch(f"/api/users/{user}", json={"email": "wanted@example.com"})
+        )
+        await waiting_backend(onlooker, "transactionid")
+        # Closes the circle; goes on when ours has been rolled back.
+        await admin.execute("UPDATE users SET name = 'theirs' WHERE id = $1", user)
+        await transaction.rollback()
+        response = await request
+        assert response.status_code == 200, response.text
+        assert service.metric("holdfast_database_retries_total", kind="deadlock") == 1
+
+
+async def test_stale_plan_is_retried(service: Service, admin: asyncpg.Connection) -> None:
+    """A migration under prepared statements costs a retry, not an error."""
+    user = (await service.create("planned")).json()["id"]
+    path = f"/api/users/{user}"
+    assert (await service.client.patch(path, json={"name": "before"})).status_code == 200
+    await admin.execute("ALTER TABLE users ALTER COLUMN name TYPE varchar(200)")
+    response = await service.client.patch(path, json={"name": "after"})
+    assert response.status_code == 200, response.text
+    assert response.json()["name"] == "after"
+
+
+# ---------------------------------------------------------------- lost before COMMIT: retry
+@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.LOSE_ANSWER, Fault.SWALLOW_ANSWER])
+@pytest.mark.parametrize("statement", [b"BEGIN", b"INSERT INTO users"])
+async def test_lost_before_commit_is_applied_once(
+    service: Service,
+    proxy: FaultProxy,
+    admin: asyncpg.Connection,
+    statement: bytes,
+    fault: Fault,
+) -> None:
+    """A connection lost before COMMIT was sent: rolled back, retried, applied exactly once."""
+    trap = proxy.trap(statement, fault)
+    response = await service.create("once")
+    assert trap.count == 1
+    assert response.status_code == 201, response.text
+    assert response.headers["X-Attempts"] == "2"
+    assert await rows(admin, "once") == 1
+
+
+async def test_terminated_backend_is_retried(
+    service: Service, admin: asyncpg.Connection, onlooker: asyncpg.Connection
+) -> None:
+    """57P01 in the middle of a statement: rolled back, retried, applied exactly once."""
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
+        request = asyncio.create_task(service.create("terminated"))
+        await admin.execute(
+            "SELECT pg_terminate_backend($1)", await waiting_backend(onlooker, "relation")
+        )
+        await eventually(
+            "the failure to be counted",
+            lambda: service.metric("holdfast_database_failures_total", kind="admin-shutdown") == 1,
+        )
+    response = await request
+    assert response.status_code == 201, response.text
+    assert await rows(admin, "terminated") == 1
+
+
+# ---------------------------------------------------------------- once COMMIT was sent: in doubt
+@pytest.mark.parametrize(
+    ("fault", "applied"),
+    [
+        pytest.param(Fault.CUT_BEFORE, 0, id="server never got it"),
+        pytest.param(Fault.LOSE_ANSWER, 1, id="answer lost"),
+        pytest.param(Fault.SWALLOW_ANSWER, 1, id="silence"),
+    ],
+)
+async def test_lost_commit_is_in_doubt(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection, fault: Fault, applied: int
+) -> None:
+    """Once COMMIT was sent nothing is retried: the client is told that it cannot be known."""
+    async with (
+        FaultProxy(stack.primary.port) as proxy,
+        running_service(database, proxy.port, stack.standby.port, request_deadline=2.0) as service,
+    ):
+        trap = proxy.trap(b"COMMIT", fault, times=100)
+        response = await service.create("doubtful")
+        assert response.status_code == 503
+        assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
+        assert "Retry-After" in response.headers
+        assert response.headers["X-Attempts"] == "1"
+        assert trap.count == 1
+        assert await rows(admin, "doubtful") == applied
+
+
+async def test_conversation_cut_anywhere(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection
+) -> None:
+    """Wherever a conversation breaks off: acknowledged is there once, in doubt once at most."""
+    outcomes = set()
+    async with (
+        FaultProxy(stack.primary.port) as proxy,
+        running_service(
+            database, proxy.port, stack.standby.port, db_write_pool_min=0, db_probe_interval=60
+        ) as service,
+    ):
+        # From the first byte of the login to past the last of COMMIT, at about 560.
+        for count in range(1, 700, 11):
+            await proxy.cut()
+            await eventually("the pool to notice", lambda: service.pool("write")["size"] == 0)
+            proxy.cut_after(count)
+            response = await service.create(f"cut-{count}")
+            there = await rows(admin, f"cut-{count}")
+            retried = response.headers["X-Attempts"] != "1"
+            outcomes.add((response.status_code, retried))
+            if response.status_code == 201:
+                assert there == 1, count
+            else:
+                assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
+                assert there <= 1, count
+    # The range was wide enough: cut before COMMIT, in it, and never.
+    assert outcomes == {(201, True), (503, False), (201, False)}
+
+
+# ---------------------------------------------------------------- committed locally
+async def test_cancelled_replication_wait_is_said(
+    disturbed_stack: EmbeddedStack,
+    service: Service,
+    admin: asyncpg.Connection,
+    onlooker: asyncpg.Connection,
+) -> None:
+    """A COMMIT that stopped waiting for its standby is applied, and marked as local."""
+    disturbed_stack.standby.kill()
+    request = asyncio.create_task(service.create("local"))
+    await admin.execute("SELECT pg_cancel_backend($1)", await waiting_backend(onlooker, "SyncRep"))
+    response = await request
+    assert response.status_code == 201, response.text
+    assert response.headers["Durability"] == "local"
+    assert service.metric("holdfast_database_local_commits_total") == 1
+    assert await rows(admin, "local") == 1
+
+
+async def test_shutdown_in_replication_wait_is_in_doubt(
+    disturbed_stack: EmbeddedStack,
+    service: Service,
+    admin: asyncpg.Connection,
+    onlooker: asyncpg.Connection,
+) -> None:
+    """A backend ended while it waits for its standby has committed locally: no retry."""
+    disturbed_stack.standby.kill()
+    request = asyncio.create_task(service.create("ended"))
+    await admin.execute(
+        "SELECT pg_terminate_backend($1)", await waiting_backend(onlooker, "SyncRep")
+    )
+    response = await request
+    assert response.status_code == 503
+    assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
+    assert response.headers["X-Attempts"] == "1"
+    assert await rows(admin, "ended") == 1
+
+
+async def test_replicated_commit_is_not_marked(service: Service) -> None:
+    """A commit that its standby confirmed carries no mark."""
+    response = await service.create("durable")
+    assert response.status_code == 201
+    assert "Durability" not in response.headers
+    assert service.metric("holdfast_database_local_commits_total") == 0

@@ -1,0 +1,130 @@
+"""The fault proxy does what its table says; else the tests that use it show nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.support import superuser, through
+
+if TYPE_CHECKING:
+    from ops.embedded import EmbeddedStack
+
+CONNECTION_LOST = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError)
+SILENCE = 0.3  # seconds after which a healthy loopback database would long have answered
+
+
+async def test_forwards_queries(proxy: FaultProxy) -> None:
+    """Without a fault the database answers."""
+    connection = await through(proxy.port)
+    assert await connection.fetchval("SELECT repeat('x', 1000000)") == "x" * 1_000_000
+    assert proxy.open_connections == 1
+    await connection.close()
+
+
+async def test_refuses_and_forwards_again(proxy: FaultProxy) -> None:
+    """Refusing resets what is open and refuses what is new; the port stays the same."""
+    connection = await through(proxy.port)
+    await proxy.refuse()
+    with pytest.raises(CONNECTION_LOST):
+        await connection.fetchval("SELECT 1")
+    with pytest.raises(ConnectionRefusedError):
+        await through(proxy.port)
+    await proxy.forward()
+    connection = await through(proxy.port)
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+
+
+async def test_resets_new_connections(proxy: FaultProxy) -> None:
+    """A connection is accepted, and reset before it is any use."""
+    await proxy.reset()
+    with pytest.raises(CONNECTION_LOST):
+        await through(proxy.port)
+    assert proxy.accepted == 1
+
+
+async def test_deaf_answers_nobody(proxy: FaultProxy) -> None:
+    """Open and new connections alike hear nothing: no answer, no end."""
+    connection = await through(proxy.port)
+    proxy.deafen()
+    with pytest.raises(TimeoutError):
+        await connection.fetchval("SELECT 1", timeout=SILENCE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), SILENCE)
+    writer.close()
+    connection.terminate()
+
+
+async def test_cut_spares_the_listener(proxy: FaultProxy) -> None:
+    """Cutting resets open connections; a new one works at once."""
+    before = await through(proxy.port)
+    await proxy.cut()
+    after = await through(proxy.port)
+    with pytest.raises(CONNECTION_LOST):
+        await before.fetchval("SELECT 1")
+    assert await after.fetchval("SELECT 1") == 1
+    await after.close()
+
+
+async def test_cuts_after_a_number_of_bytes(proxy: FaultProxy) -> None:
+    """A client that sends less than the limit is served, and reset once it sends more."""
+    proxy.cut_after(1000)
+    connection = await through(proxy.port)
+    assert await connection.fetchval("SELECT 1") == 1
+    with pytest.raises(CONNECTION_LOST):
+        await connection.fetchval(f"SELECT {'1 + ' * 300} 0")
+
+
+@pytest.mark.parametrize(
+    ("fault", "applied"),
+    [
+        pytest.param(Fault.CUT_BEFORE, False, id="cut before"),
+        pytest.param(Fault.LOSE_ANSWER, True, id="answer lost"),
+        pytest.param(Fault.SWALLOW_ANSWER, True, id="answer swallowed"),
+    ],
+)
+async def test_trap_on_commit(
+    stack: EmbeddedStack, empty_database: str, proxy: FaultProxy, fault: Fault, applied: bool
+) -> None:
+    """A trap decides whether the server gets COMMIT; the client hears of no success."""
+    async with superuser(stack, empty_database) as admin:
+        await admin.execute("CREATE TABLE t (n int)")
+        connection = await through(proxy.port, empty_database, user="postgres")
+        await connection.execute("BEGIN")
+        await connection.execute("INSERT INTO t VALUES (1)")
+        trap = proxy.trap(b"COMMIT", fault)
+        with pytest.raises((TimeoutError, *CONNECTION_LOST)):
+            await connection.execute("COMMIT", timeout=SILENCE)
+        connection.terminate()
+        assert trap.count == 1
+        assert await admin.fetchval("SELECT count(*) FROM t") == int(applied)
+
+
+async def test_trap_holds_until_released(proxy: FaultProxy) -> None:
+    """A held message reaches the server when the test says so, and the answer comes back."""
+    connection = await through(proxy.port)
+    trap = proxy.trap(b"SELECT 42", Fault.HOLD)
+    answer = asyncio.create_task(connection.fetchval("SELECT 42"))
+    await trap.sprung.wait()
+    done, _ = await asyncio.wait([answer], timeout=SILENCE)
+    assert not done
+    trap.release()
+    assert await answer == 42
+    await connection.close()
+
+
+async def test_retargets_new_connections(stack: EmbeddedStack, proxy: FaultProxy) -> None:
+    """An open connection stays where it is, a new one goes to the new target."""
+    before = await through(proxy.port)
+    proxy.retarget(stack.standby.port)
+    after = await through(proxy.port)
+    assert int(await before.fetchval("SHOW port")) == stack.primary.port
+    assert int(await after.fetchval("SHOW port")) == stack.standby.port
+    await before.close()
+    await after.close()

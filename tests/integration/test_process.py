@@ -1,0 +1,204 @@
+"""`python -m service` behind HAProxy: start, rotation, and an end that drops nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from ops.embedded.processes import Process
+from tests.integration.support import ROOT, eventually, superuser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from ops.embedded import EmbeddedStack
+
+DRAIN_DELAY = 1.5  # seconds
+EXIT_TIMEOUT = 8.0  # seconds from SIGTERM to the end, with one request in flight
+
+
+class Running:
+    """One service process and clients for it, straight and through HAProxy."""
+
+    def __init__(self, process: Process, port: int, client: httpx.AsyncClient) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = client
+
+    async def health(self) -> int | None:
+        """Status code of /health, or None while nothing listens."""
+        try:
+            # A connection of its own: one kept alive would outlive the listener.
+            async with httpx.AsyncClient(timeout=2) as client:
+                return (await client.get(f"{self.url}/health")).status_code
+        except httpx.TransportError:
+            return None
+
+    async def wait_health(self, expected: int | None) -> None:
+        """Wait for /health to answer so."""
+
+        async def as_expected() -> bool:
+            return await self.health() == expected
+
+        await eventually(f"/health to answer {expected}", as_expected)
+
+    async def ended(self) -> int:
+        """Wait for the process to end; return its exit code."""
+        await eventually("the service to end", lambda: not self.process.running)
+        assert self.process.exit_code is not None
+        return self.process.exit_code
+
+
+@asynccontextmanager
+async def started(
+    stack: EmbeddedStack, database: str, log: Path, **settings: str
+) -> AsyncIterator[Running]:
+    """Start `python -m service` as app1 of the stack's HAProxy; `settings` override."""
+    env = {
+        **os.environ,
+        **stack.service_environment(),
+        "DB_NAME": database,
+        "APP_NAME": "app1",
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(stack.ports.app1),
+        "DRAIN_DELAY": str(DRAIN_DELAY),
+        **settings,
+    }
+    process = Process("service", log)
+    process.start([sys.executable, "-m", "service"], env, ROOT)
+    try:
+        async with httpx.AsyncClient(timeout=20) as client:
+            yield Running(process, stack.ports.app1, client)
+    finally:
+        process.kill()
+
+
+@pytest.fixture
+async def running(stack: EmbeddedStack, database: str, tmp_path: Path) -> AsyncIterator[Running]:
+    """Run a service that has reached its database."""
+    async with started(stack, database, tmp_path / "service.log") as service:
+        await service.wait_health(200)
+        yield service
+
+
+async def test_serves_through_haproxy(stack: EmbeddedStack, running: Running) -> None:
+    """A user created through HAProxy is read back through HAProxy."""
+    await asyncio.to_thread(stack.haproxy.wait_up, "apps", {"app1"})
+    url = f"http://127.0.0.1:{stack.http_port}"
+    created = await running.client.post(
+        f"{url}/api/users", json={"email": "through@example.com", "name": "Through"}
+    )
+    assert created.status_code == 201, created.text
+    await asyncio.to_thread(stack.wait_replayed)
+    read = await running.client.get(url + created.headers["Location"])
+    assert read.json() == created.json()
+    assert read.headers["X-Instance"] == "app1"
+
+
+async def test_stops_in_order(stack: EmbeddedStack, database: str, running: Running) -> None:
+    """SIGTERM: out of rotation at once, still serving, in-flight finished, exit code 0."""
+    async with superuser(stack, database) as admin:
+        transaction = admin.transaction()
+        await transaction.start()
+        await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
+        in_flight = asyncio.create_task(
+            running.client.post(
+                f"{running.url}/api/users", json={"email": "slow@example.com", "name": "Slow"}
+            )
+        )
+        async with superuser(stack, database) as onlooker:
+            query = (
+                "SELECT count(*) FROM pg_locks"
+                " WHERE NOT granted AND relation::regclass::text = 'users'"
+            )
+
+            async def waits() -> bool:
+                return bool(await onlooker.fetchval(query) == 1)
+
+            await eventually("the request to wait for the lock", waits)
+        asked = time.monotonic()
+        os.kill(running.process.pid, signal.SIGTERM)
+        await running.wait_health(503)
+        assert time.monotonic() - asked < DRAIN_DELAY
+        # Out of rotation, yet whoever comes is served.
+        async with httpx.AsyncClient(timeout=5) as late:
+            assert (await late.get(f"{running.url}/api/users")).status_code == 200
+        await running.wait_health(None)
+        assert time.monotonic() - asked >= DRAIN_DELAY
+        assert running.process.running
+        assert not in_flight.done()
+        await transaction.rollback()
+        response = await in_flight
+        assert response.status_code == 201, response.text
+        assert await running.ended() == 0
+        assert time.monotonic() - asked < EXIT_TIMEOUT
+        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'app1/%'"
+
+        async def none_left() -> bool:
+            return bool(await admin.fetchval(query) == 0)
+
+        await eventually("its sessions to end", none_left)
+
+
+async def test_stops_without_a_database(
+    stack: EmbeddedStack, database: str, tmp_path: Path
+) -> None:
+    """SIGTERM is obeyed while the database is away and a request is being held."""
+    settings = {"DB_WRITE_PORT": "1", "DB_READ_PORT": "1", "SHUTDOWN_TIMEOUT": "1"}
+    async with started(stack, database, tmp_path / "service.log", **settings) as service:
+        await service.wait_health(503)
+        held = asyncio.create_task(service.client.get(f"{service.url}/api/users"))
+        await asyncio.wait([held], timeout=0.2)
+        os.kill(service.process.pid, signal.SIGTERM)
+        assert await service.ended() == 0
+        # Cut off or answered with a 5xx, but not left hanging.
+        await asyncio.wait([held], timeout=5)
+        assert held.done()
+        held.exception()
+
+
+async def test_sigint_stops_at_once(running: Running) -> None:
+    """Ctrl-C skips the delay."""
+    asked = time.monotonic()
+    os.kill(running.process.pid, signal.SIGINT)
+    assert await running.ended() == 0
+    assert time.monotonic() - asked < DRAIN_DELAY
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("DB_WRITE_PORT", "none"), ("REQUEST_DEADLINE", "-1"), ("DB_WRITE_POOL_MIN", "999")],
+)
+async def test_bad_setting_is_named(
+    stack: EmbeddedStack, database: str, tmp_path: Path, variable: str, value: str
+) -> None:
+    """A bad value ends the start with exit code 2 and a sentence that names the variable."""
+    log = tmp_path / "service.log"
+    async with started(stack, database, log, **{variable: value}) as service:
+        assert await service.ended() == 2
+    assert variable in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+async def test_log_lines_are_json_with_the_request_id(
+    stack: EmbeddedStack, database: str, tmp_path: Path
+) -> None:
+    """Every line of the log is JSON; those of a request carry the id that it brought."""
+    log = tmp_path / "service.log"
+    async with started(stack, database, log) as service:
+        await service.wait_health(200)
+        await service.client.get(f"{service.url}/api/users", headers={"X-Request-Id": "mine-42"})
+        os.kill(service.process.pid, signal.SIGINT)
+        await service.ended()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line for line in lines if line.get("request_id") == "mine-42"]

@@ -170,6 +170,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 '  make dev ARGS="--http-port 18080"\n'
             )
         return 1
+    except PermissionError as error:
+        sys.stderr.write(
+            f"\n{error}\nDoes {options.directory} belong to another user, or to root? "
+            "Remove it, or choose another with --directory.\n"
+        )
+        return 1
     return 0
 
 

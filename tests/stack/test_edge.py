@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -10,10 +11,10 @@ import httpx
 import pytest
 
 from ops import cluster
+from tests.stack.support import ADDRESSES, BASE_URL, CLIENT_TIMEOUT, ROOT, new_user, primary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, ROOT, new_user, node_behind, primary
+    from collections.abc import Awaitable, Iterator
 
 
 @pytest.fixture
@@ -76,29 +77,45 @@ def test_health_says_what_it_reached(client: httpx.Client) -> None:
     assert {"status", "instance", "timestamp"} <= answer.json().keys()
 
 
+def connect(port: int, password: str | None = None) -> Awaitable[asyncpg.Connection]:
+    """Log in as the service's role through a published port."""
+    secret = ROOT / "deploy" / "compose" / "secrets" / "db_password"
+    return asyncpg.connect(
+        host="127.0.0.1",
+        port=port,
+        user="holdfast_app",
+        password=password or secret.read_text().strip(),
+        database="holdfast",
+        timeout=10,
+    )
+
+
 async def test_postgresql_ports_are_open_on_the_host() -> None:
-    """The write port leads to the primary; both ports speak SCRAM with the app's role."""
-    password = (ROOT / "deploy/compose/secrets/db_password").read_text().strip()
+    """Both ports speak SCRAM with the service's role, and a wrong password is refused."""
     for port in (6432, 6433):
-        connection = await asyncpg.connect(
-            host="127.0.0.1", port=port, user="holdfast_app", password=password,
-            database="holdfast", timeout=10,
-        )  # fmt: skip
+        connection = await connect(port)
         try:
             assert await connection.fetchval("SELECT count(*) FROM users") >= 5
         finally:
             await connection.close()
-    with pytest.raises(asyncpg.InvalidPasswordError):
-        await asyncpg.connect(
-            host="127.0.0.1", port=6432, user="holdfast_app", password="wrong",
-            database="holdfast", timeout=10,
-        )  # fmt: skip
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await connect(port, "wrong")
 
 
-def test_the_write_port_leads_to_the_primary_and_the_read_port_to_all() -> None:
-    """Ten connections to each port: one node behind the one, both behind the other."""
-    assert {node_behind(6432) for _ in range(10)} == {primary()}
-    assert {node_behind(6433) for _ in range(10)} == {"postgres1", "postgres2"}
+async def test_the_write_port_leads_to_the_primary_and_the_read_port_to_all() -> None:
+    """Connections held at the same time: one node behind the one port, both behind the other.
+
+    More than both apps' read pools can hold, as each goes where fewest are.
+    """
+    for port, expected in ((6432, {primary()}), (6433, {"postgres1", "postgres2"})):
+        async with AsyncExitStack() as held:
+            nodes = set()
+            for _ in range(24):
+                connection = await connect(port)
+                held.push_async_callback(connection.close)
+                address = await connection.fetchval("SELECT host(inet_server_addr())")
+                nodes.add(ADDRESSES[address])
+            assert nodes == expected
 
 
 def test_statistics_and_metrics_are_published() -> None:

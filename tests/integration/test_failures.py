@@ -309,7 +309,7 @@ async def test_conversation_cut_anywhere(
         ) as service,
     ):
         # From the first byte of the login to past the last of COMMIT, at about 560.
-        for count in range(1, 700, 11):
+        for count in range(1, 700, 17):
             await proxy.cut()
             await eventually("the pool to notice", lambda: service.pool("write")["size"] == 0)
             proxy.cut_after(count)

@@ -138,9 +138,13 @@ async def assert_clean(stack: EmbeddedStack, database: str, service: Service) ->
     responses = await asyncio.gather(*(service.create(f"after-{n}") for n in range(3 * POOL)))
     assert {response.status_code for response in responses} == {201}
     assert {response.headers["X-Attempts"] for response in responses} == {"1"}
-    pool = service.pool("write")
-    assert pool["waiting"] == 0
-    assert pool["idle"] == pool["size"] <= POOL
+
+    def all_back() -> bool:
+        pool = service.pool("write")
+        return pool["waiting"] == 0 and pool["idle"] == pool["size"] <= POOL
+
+    # Not at once: the keeper, too, borrows one from time to time.
+    await eventually("every connection to be back, and nobody to wait", all_back)
     async with superuser(stack, database) as admin:
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -214,7 +218,7 @@ async def test_black_hole_does_not_hold_up_health(routes: Routes) -> None:
     routes.write.deafen()
     routes.read.deafen()
     held = [asyncio.create_task(service.create(f"held-{n}")) for n in range(2 * POOL)]
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + 1.5
     while time.monotonic() < end:
         for path in ("/health", "/livez", "/metrics"):
             started = time.monotonic()

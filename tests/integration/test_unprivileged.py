@@ -51,6 +51,14 @@ def test_closed_parent_is_noticed(tree: Path) -> None:
     assert owner.can_reach(tree / "bin")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands its directories to others")
+def test_closed_directory_is_opened(tree: Path) -> None:
+    """A temporary directory of root's own, in an open place, is used where it is."""
+    (tree / "data").mkdir(mode=0o700)
+    assert reachable_directory(tree / "data", STRANGER) == tree / "data"
+    assert STRANGER.can_reach(tree / "data")
+
+
 def test_copy_is_open_to_others(tree: Path) -> None:
     """A copy can be read and run by others, whatever the original's modes."""
     (tree / "bin").chmod(0o700)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Shorter than in production, where a test has to wait for them to pass; the rest is as deployed.
 SHORT = {
-    "db_statement_timeout": 1.5,
+    "db_statement_timeout": 2.0,
     "db_tcp_timeout": 1.0,
     "request_deadline": 12.0,
 }

@@ -95,6 +95,14 @@ async def test_two_writable_nodes_get_no_writes(disturbed_stack: EmbeddedStack) 
     assert await all_reached(stack.read_port) == {stack.primary.port, stack.standby.port}
 
 
+async def test_frozen_primary_gets_no_writes(disturbed_stack: EmbeddedStack) -> None:
+    """A primary that accepts connections and answers nothing is taken out."""
+    stack = disturbed_stack
+    stack.primary.pause()
+    stack.haproxy.wait_up("pg_primary", set())
+    assert await all_reached(stack.write_port, attempts=2) == {None}
+
+
 def role_blind() -> str:
     """Make a haproxy.cfg whose write check is the read check, which any answering node passes."""
     text = CONFIGURATION.read_text()

@@ -154,12 +154,7 @@ async def test_stops_without_a_database(
     stack: EmbeddedStack, database: str, tmp_path: Path
 ) -> None:
     """SIGTERM is obeyed while the database is away and a request is being held."""
-    settings = {
-        "DB_WRITE_PORT": "1",
-        "DB_READ_PORT": "1",
-        "SHUTDOWN_TIMEOUT": "1",
-        "DRAIN_DELAY": "0",
-    }
+    settings = {"DB_WRITE_PORT": "1", "DB_READ_PORT": "1", "SHUTDOWN_TIMEOUT": "1"}
     async with started(stack, database, tmp_path / "service.log", **settings) as service:
         await service.wait_health(503)
         held = asyncio.create_task(service.client.get(f"{service.url}/api/users"))

@@ -37,6 +37,11 @@ follow_postgres_log() {
     tail --quiet --lines=0 --follow=name --retry "${files[@]}" 2>/dev/null &
 }
 
+# A killed container leaves postmaster.pid in the volume. In the next one that number belongs to some
+# process of this script, which pg_autoctl would take for PostgreSQL and stop. Nothing of this
+# container runs on PGDATA yet, and no other has the volume: the file is stale.
+forget_killed_postmaster() { rm -f "$PGDATA/postmaster.pid"; }
+
 # Stay as long as the given process; pass a stop on to it. A trap ends `wait`, hence the second.
 run_until_stopped() {
     local pid=$1

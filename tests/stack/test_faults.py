@@ -5,6 +5,8 @@ Times are upper bounds of patience, not of speed; speed is measured by benchmark
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from ops import cluster
@@ -22,6 +24,9 @@ from tests.stack.support import (
     start,
     wait_until,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IN_DOUBT = "commit-in-doubt"
 
@@ -188,6 +193,20 @@ def test_a_node_that_starts_without_the_monitor_waits_for_it() -> None:
     wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
     assert writer.lost() == set()
     assert_writes_reach_the_primary()
+
+
+def test_a_stale_pid_file_harms_nobody(tmp_path: Path) -> None:
+    """postmaster.pid of a killed container names a process of the next one: it must survive."""
+    data = "/var/lib/postgresql/data"
+    stale = tmp_path / "postmaster.pid"
+    stale.write_text(f"1\n{data}\n1700000000\n5432\n/var/run/postgresql\n*\n")
+    stale.chmod(0o644)
+    kill("pg-monitor")
+    docker("cp", str(stale), f"pg-monitor:{data}/postmaster.pid")
+    start("pg-monitor")
+    wait_until("a healthy monitor", RESUME_LIMIT, lambda: _ready("pg-monitor"))
+    wait_until("the monitor to see both nodes", REDUNDANT_LIMIT, is_redundant)
+    assert docker("inspect", "--format", "{{.RestartCount}}", "pg-monitor").strip() == "0"
 
 
 def test_migrations_can_run_again() -> None:

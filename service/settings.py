@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     db_sslmode: Literal["disable", "allow", "prefer", "require"] = "prefer"
 
     # MIN connections are kept open, at most MAX exist. Two instances of the service at their
-    # defaults use 40 of PostgreSQL's 100.
+    # defaults use 40 of the stack's 200.
     db_write_pool_min: Annotated[int, Field(ge=0, le=1000)] = 2
     db_write_pool_max: Annotated[int, Field(ge=1, le=1000)] = 10
     db_read_pool_min: Annotated[int, Field(ge=0, le=1000)] = 2

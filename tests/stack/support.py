@@ -5,7 +5,6 @@ Faults are applied by container name and their undoing is the `stack` fixture's 
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import threading
 import time
@@ -158,11 +157,6 @@ class Writer:
     def failed(self) -> list[Answer]:
         """Everything else."""
         return [answer for answer in list(self.answers) if answer.status != httpx.codes.CREATED]
-
-    def longest_pause(self) -> float:
-        """Return the longest time in seconds between two acknowledgements."""
-        ends = sorted(answer.ended for answer in self.acknowledged)
-        return max(later - earlier for earlier, later in itertools.pairwise(ends))
 
     def lost(self) -> set[str]:
         """Return the acknowledged writes that the database does not have."""

@@ -42,9 +42,17 @@ def wait_until(what: str, limit: float, condition: Callable[[], object]) -> None
     deadline = time.monotonic() + limit
     while not condition():
         if time.monotonic() > deadline:
-            state = cluster.cluster_state()
-            raise AssertionError(f"not within {limit:.0f} s: {what}\n{state}")
+            raise AssertionError(f"not within {limit:.0f} s: {what}\n{_evidence()}")
         time.sleep(0.2)
+
+
+def _evidence() -> str:
+    """Return the monitor's table and the nodes' last words, for the message of a failure."""
+    words = [cluster.cluster_state()]
+    for container in cluster.containers():
+        if container.name in {*cluster.NODES, "pg-monitor"}:
+            words += ["", f"-- {container.name}", *cluster.last_words(container.name, lines=15)]
+    return "\n".join(words)
 
 
 def docker(*arguments: str) -> str:

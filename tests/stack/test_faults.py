@@ -5,8 +5,6 @@ Times are upper bounds of patience, not of speed; speed is measured by benchmark
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from ops import cluster
@@ -25,10 +23,12 @@ from tests.stack.support import (
     wait_until,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 IN_DOUBT = "commit-in-doubt"
+STALE_FILES = (
+    "/var/lib/postgresql/data/postmaster.pid",
+    "/var/run/postgresql/.s.PGSQL.5432.lock",
+    "/tmp/pg_autoctl/var/lib/postgresql/data/pg_autoctl.pid",  # noqa: S108 - in the container
+)
 
 
 def assert_kept(writer: Writer) -> None:
@@ -195,18 +195,16 @@ def test_a_node_that_starts_without_the_monitor_waits_for_it() -> None:
     assert_writes_reach_the_primary()
 
 
-def test_a_stale_pid_file_harms_nobody(tmp_path: Path) -> None:
-    """postmaster.pid of a killed container names a process of the next one: it must survive."""
-    data = "/var/lib/postgresql/data"
-    stale = tmp_path / "postmaster.pid"
-    stale.write_text(f"1\n{data}\n1700000000\n5432\n/var/run/postgresql\n*\n")
-    stale.chmod(0o644)
-    kill("pg-monitor")
-    docker("cp", str(stale), f"pg-monitor:{data}/postmaster.pid")
-    start("pg-monitor")
-    wait_until("a healthy monitor", RESUME_LIMIT, lambda: _ready("pg-monitor"))
+@pytest.mark.parametrize("name", ["pg-monitor", "postgres1", "postgres2"])
+@pytest.mark.parametrize("stale", STALE_FILES)
+def test_a_stale_pid_file_harms_nobody(name: str, stale: str) -> None:
+    """What a killed container noted of its processes names others in the next one: all must live."""
+    docker("exec", name, "sed", "--in-place", "1s/.*/1/", stale)
+    kill(name)
+    start(name)
+    wait_until(f"a healthy {name}", RESUME_LIMIT, lambda: _ready(name))
     wait_until("the monitor to see both nodes", REDUNDANT_LIMIT, is_redundant)
-    assert docker("inspect", "--format", "{{.RestartCount}}", "pg-monitor").strip() == "0"
+    assert docker("inspect", "--format", "{{.RestartCount}}", name).strip() == "0"
 
 
 def test_migrations_can_run_again() -> None:

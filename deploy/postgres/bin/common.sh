@@ -37,10 +37,14 @@ follow_postgres_log() {
     tail --quiet --lines=0 --follow=name --retry "${files[@]}" 2>/dev/null &
 }
 
-# A killed container leaves postmaster.pid in the volume. In the next one that number belongs to some
-# process of this script, which pg_autoctl would take for PostgreSQL and stop. Nothing of this
-# container runs on PGDATA yet, and no other has the volume: the file is stale.
-forget_killed_postmaster() { rm -f "$PGDATA/postmaster.pid"; }
+# A killed container that starts again keeps its files, and three of them name processes: postmaster.pid
+# in the volume, the socket's lock file, pg_autoctl's own pid files. Those numbers now belong to processes
+# of this script, which PostgreSQL would take for another postmaster (it refuses to start, for good) and
+# pg_autoctl for itself or for PostgreSQL (it stops it). Nothing of this container runs on PGDATA yet, and
+# no other has the volume: the files are stale.
+forget_killed_processes() {
+    rm -rf "$PGDATA/postmaster.pid" /var/run/postgresql/.s.PGSQL.* /tmp/pg_autoctl
+}
 
 # Stay as long as the given process; pass a stop on to it. A trap ends `wait`, hence the second.
 run_until_stopped() {

@@ -198,7 +198,7 @@ def test_a_node_that_starts_without_the_monitor_waits_for_it() -> None:
 @pytest.mark.parametrize("name", ["pg-monitor", "postgres1", "postgres2"])
 @pytest.mark.parametrize("stale", STALE_FILES)
 def test_a_stale_pid_file_harms_nobody(name: str, stale: str) -> None:
-    """What a killed container noted of its processes names others in the next one: all must live."""
+    """What a killed container noted of its processes names others in the next one."""
     docker("exec", name, "sed", "--in-place", "1s/.*/1/", stale)
     kill(name)
     start(name)

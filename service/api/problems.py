@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from service.api.consistency import forget
 from service.errors import HoldfastError, RequestError
 from service.observability.record import current_record
 
@@ -106,19 +107,21 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
 
 
-async def _expected(_: Request, error: Exception) -> JSONResponse:
+async def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HoldfastError)  # noqa: S101 - registered for it
     if not isinstance(error, RequestError):
         log = logger.error if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logger.warning
         log(error.problem, error=str(error), type=type(error).__name__, cause=repr(error.__cause__))
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-    return problem(
+    response = problem(
         error.status,
         error.problem,
         title=error.title,
         detail=error.detail or str(error),
         headers=headers,
     )
+    forget(request, error, response)
+    return response
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

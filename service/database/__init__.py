@@ -6,15 +6,20 @@ types; `service.errors` holds what they raise.
 """
 
 from service.database.connections import ReadConnection, Row, WriteConnection
+from service.database.consistency import ConsistencyToken
+from service.database.idempotency import Codec, IdempotencyKey, Written
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.retry import RetryPolicy, retry_on_failover
 from service.database.routing import Database
 
 __all__ = [
+    "Codec",
+    "ConsistencyToken",
     "Database",
     "DatabaseOptions",
     "EndpointOptions",
+    "IdempotencyKey",
     "Observer",
     "ReadConnection",
     "RetryPolicy",
@@ -22,5 +27,6 @@ __all__ = [
     "Route",
     "Row",
     "WriteConnection",
+    "Written",
     "retry_on_failover",
 ]

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import errors
-from service.database.deadline import current_deadline
+from service.database.admission import Admission
 from service.database.failures import is_transient
 from service.database.observer import Observer
 from service.database.retry import RetryPolicy, retry_on_failover
+from service.database.unit import current_unit
 
 AT_ONCE = RetryPolicy(deadline=60, attempts=5, waiting=False)
 LOST = errors.ConnectionLost("gone", kind="connection-lost")
@@ -46,6 +47,7 @@ class Endpoints:
     def __init__(self, policy: RetryPolicy) -> None:
         self.retry_policy = policy
         self.observer = Recorder()
+        self.admission = Admission(limit=10)
 
 
 class Work:
@@ -87,11 +89,11 @@ class Work:
     @retry_on_failover(on=is_transient)
     async def hold(self, seconds: float) -> float:
         """Take some time, and return the deadline's point in time."""
-        deadline = current_deadline()
-        assert deadline is not None
+        unit = current_unit()
+        assert unit is not None
         await asyncio.sleep(seconds)
         await self.step()
-        return deadline.at
+        return unit.deadline.at
 
 
 async def test_success_runs_once() -> None:
@@ -197,7 +199,7 @@ async def test_deadline_ends_with_the_unit_of_work() -> None:
     """Nothing of it is left for the next unit of work in the same task."""
     await Work("done").by_predicate()
 
-    assert current_deadline() is None
+    assert current_unit() is None
 
 
 async def test_nested_units_are_one() -> None:

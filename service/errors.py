@@ -157,7 +157,7 @@ class TransientError(DatabaseError):
     problem = "unavailable"
     title = "The database cannot be reached just now"
     detail = "Nothing was applied. Send the request again."
-    retry_after = 1
+    retry_after: ClassVar[int | None] = 1
 
 
 class EndpointUnreachable(TransientError):

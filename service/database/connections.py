@@ -119,8 +119,8 @@ class Link:
         """Commit, and return how far the primary was afterwards.
 
         `resolvable`: a lost answer is asked for by other means, so that it is not waited for until
-        the deadline. Raises CommitInDoubt when an answer is lost, DatabaseFailure when the server rolled back
-        because a statement's failure was swallowed on the way.
+        the deadline. Raises CommitInDoubt when an answer is lost, DatabaseFailure when the server
+        rolled back because a statement's failure was swallowed on the way.
         """
         if self._session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")

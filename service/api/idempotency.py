@@ -3,8 +3,8 @@
 A key is an RFC 8941 string ("in quotes"); one without quotes is taken too, as many clients send it,
 and means the same key. Without any the edge makes one (deploy/nginx), so that it may send the
 request again when something dies under it; and without that the service does, for its own retries.
-Whichever it was is told in the response's `Idempotency-Key`: after an answer in doubt it can be sent
-again. Keys that no client chose are kept for a shorter time.
+Whichever it was is told in the response's `Idempotency-Key`: after an answer in doubt it can be
+sent again. Keys that no client chose are kept for a shorter time.
 
 What a key is used for is the method, the path with its query, and the body; a JSON body counts by
 its values, not by its spaces or the order of its members.

@@ -17,9 +17,6 @@ from service.settings import Settings
 from service.users import router as users
 from service.users.service import UserService
 
-# Seconds for connections on loan when the process ends: requests have had SHUTDOWN_TIMEOUT by then.
-CLOSE_POOLS = 2.0
-
 DESCRIPTION = """Users, kept in a PostgreSQL cluster that may lose any machine.
 
 Every response says in its headers which instance answered (`X-Instance`), which route it took to
@@ -40,11 +37,8 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        try:
+        async with database:  # at the end requests have had SHUTDOWN_TIMEOUT
             yield
-        finally:
-            await database.close(CLOSE_POOLS)
 
     app = FastAPI(
         title="Holdfast",

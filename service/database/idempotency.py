@@ -64,7 +64,10 @@ class IdempotencyKey:
 
     @classmethod
     def made(cls) -> Self:
-        """Return a new key, for a write that nobody can send again."""
+        """Return a new key, for a write that nobody can send again.
+
+        To be made before the method that `@retry_on_failover` runs: all its attempts share it.
+        """
         return cls(secrets.token_bytes(32), b"", OWN_LIFETIME)
 
 

@@ -42,4 +42,4 @@ class DatabaseOptions:
     key_lifetime: float = 86400.0
     key_purge_interval: float = 60.0
     held_most: int = 2000  # units of work at a time
-    retry: RetryPolicy
+    retry: RetryPolicy = field(default_factory=RetryPolicy)

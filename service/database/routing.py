@@ -8,7 +8,7 @@ a READ ONLY transaction.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from service.database import consistency
 from service.database.admission import Admission
@@ -33,11 +33,17 @@ from service.errors import CommitInDoubt, EndpointUnreachable
 
 T = TypeVar("T")
 
+CLOSE_BOUND = 2.0  # seconds for connections on loan when the pools are closed
+
 
 class Database:
-    """Both endpoints. Construct it anywhere; `open` it on the event loop that will use it."""
+    """Both endpoints. Construct it anywhere; open it on the event loop that will use it.
 
-    def __init__(self, options: DatabaseOptions, observer: Observer) -> None:
+    Either `async with database:`, or `open` and `close`.
+    """
+
+    def __init__(self, options: DatabaseOptions, observer: Observer | None = None) -> None:
+        observer = observer or Observer()
         self.observer = observer
         self.admission = Admission(options.held_most)
         self._options = options
@@ -67,6 +73,13 @@ class Database:
         """What is known of both endpoints; never waits."""
         return {pool.role: pool.endpoint.state for pool in self.pools}
 
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def open(self) -> None:
         """Get ready. Connects in the background: a database that is away holds nothing up."""
         for pool in self.pools:
@@ -75,7 +88,7 @@ class Database:
             keeper.start()
         self._purger.start()
 
-    async def close(self, bound: float) -> None:
+    async def close(self, bound: float = CLOSE_BOUND) -> None:
         """Close both pools; each waits up to `bound` seconds for its loans."""
         await self._purger.stop()
         for keeper in self._keepers:
@@ -94,6 +107,8 @@ class Database:
         """
         self.observer.routed(Route.WRITE)
         unit = current_unit()
+        if unit is not None:
+            unit.use(key.digest)
         in_doubt = unit is not None and unit.in_doubt is not None
         attempt = KeyedWrite(key, codec, effect, self._options.key_lifetime).attempt
         try:

@@ -21,6 +21,19 @@ class UnitOfWork:
     in_doubt: CommitInDoubt | None = None  # the outcome of an earlier attempt is not known
     claimed: bool = False  # a session that was lost may hold its key for a while
     sent_commit: bool = False  # what its key is found to have done may be its own doing
+    key: bytes | None = None  # the digest of the key that its attempts share
+
+    def use(self, key: bytes) -> None:
+        """Note the key of an attempt. Raises ValueError when an earlier one had another.
+
+        With a new key for each attempt a COMMIT in doubt would be applied again.
+        """
+        if self.key not in (None, key):
+            raise ValueError(
+                "A unit of work has one idempotency key, the same in all its attempts: make the "
+                "key before the method that is retried"
+            )
+        self.key = key
 
     def doubt(self, error: CommitInDoubt) -> CommitUnresolved:
         """Note that a COMMIT's answer was lost; return what lets the unit of work go on."""

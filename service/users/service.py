@@ -7,9 +7,9 @@ from service.database import (
     IdempotencyKey,
     WriteConnection,
     Written,
+    is_transient,
     retry_on_failover,
 )
-from service.database.failures import is_transient
 from service.errors import NotFound
 from service.users import cursor, queries
 from service.users.schemas import NewUser, Order, User, UserChange, UserPage

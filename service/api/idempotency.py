@@ -1,8 +1,10 @@
 """The `Idempotency-Key` header, of draft-ietf-httpapi-idempotency-key-header-07.
 
 A key is an RFC 8941 string ("in quotes"); one without quotes is taken too, as many clients send it,
-and means the same key. Without any the service makes one, so that its own retries are exactly-once.
-Either is told in the response's `Idempotency-Key`: after an answer in doubt it can be sent again.
+and means the same key. Without any the edge makes one (deploy/nginx), so that it may send the
+request again when something dies under it; and without that the service does, for its own retries.
+Whichever it was is told in the response's `Idempotency-Key`: after an answer in doubt it can be
+sent again. Keys that no client chose are kept for a shorter time.
 
 What a key is used for is the method, the path with its query, and the body; a JSON body counts by
 its values, not by its spaces or the order of its members.
@@ -22,6 +24,7 @@ from service.observability.record import current_record
 
 NAME = "Idempotency-Key"
 LENGTH_MOST = 255
+EDGE_PREFIX = "edge-"
 # RFC 8941, 3.3.3: printable ASCII, with backslash and quote escaped.
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 _BARE = re.compile(r"[A-Za-z0-9._~:/+=@-]+")
@@ -56,15 +59,13 @@ async def _idempotency_key(
     ] = None,
 ) -> IdempotencyKey:
     found = request.headers.getlist(NAME)
-    if not found:
-        own = uuid.uuid4().hex
-        current_record().idempotency_key = quote(own)
-        return IdempotencyKey.of(own, owner=_owner(), request=await _request(request), own=True)
     if len(found) > 1:
         raise _bad()
-    key = parse(found[0])
+    key = parse(found[0]) if found else uuid.uuid4().hex
+    chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     current_record().idempotency_key = quote(key)
-    return IdempotencyKey.of(key, owner=_owner(), request=await _request(request))
+    request_bytes = await _request(request)
+    return IdempotencyKey.of(key, owner=_owner(), request=request_bytes, chosen=chosen)
 
 
 Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]

@@ -3,6 +3,7 @@
 The whole mapping from the error tree to HTTP is on the errors themselves; this writes it down.
 """
 
+import random
 from http import HTTPStatus
 from typing import Any
 
@@ -112,7 +113,7 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestError):
         log = logger.error if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logger.warning
         log(error.problem, error=str(error), type=type(error).__name__, cause=repr(error.__cause__))
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+    headers = None if error.retry_after is None else {"Retry-After": _spread(error.retry_after)}
     response = problem(
         error.status,
         error.problem,
@@ -122,6 +123,11 @@ async def _expected(request: Request, error: Exception) -> JSONResponse:
     )
     forget(request, error, response)
     return response
+
+
+def _spread(seconds: int) -> str:
+    """Return when to come back: a herd that was refused together must not return together."""
+    return str(random.randint(seconds, 2 * seconds))  # noqa: S311 - spreads load, guards no secret
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -57,9 +57,9 @@ class IdempotencyKey:
     lifetime: float | None = None  # seconds it is remembered; None: the database's setting
 
     @classmethod
-    def of(cls, key: str, *, owner: str, request: bytes, own: bool = False) -> Self:
-        """Return the key that the client `owner` gave to `request`; `own`: that we gave for it."""
-        lifetime = OWN_LIFETIME if own else None
+    def of(cls, key: str, *, owner: str, request: bytes, chosen: bool = True) -> Self:
+        """Return the key that the client `owner` gave to `request`, or that was made for it."""
+        lifetime = None if chosen else OWN_LIFETIME
         return cls(_digest(owner.encode(), key.encode()), _digest(request), lifetime)
 
     @classmethod

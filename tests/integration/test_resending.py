@@ -1,0 +1,115 @@
+"""The deployed haproxy.cfg sends a request again where that is safe, and nowhere else.
+
+Two tiny HTTP servers stand in for app1 and app2. Whichever gets the first request reads it and
+hangs up, as an instance does that is killed while it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.integration.support import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ops.embedded import EmbeddedStack
+
+KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+WRITES = ("POST", "PATCH", "PUT", "DELETE")
+
+
+@dataclass
+class Pair:
+    """Two instances, of which the one that is asked first dies while it works."""
+
+    url: str
+    reset: bool = False  # how the death looks: a reset, or the end of the stream
+    received: list[tuple[str, bytes]] = field(default_factory=list)  # by whom, and the body
+
+    async def serve(
+        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Read one request. Health checks are always answered, the test's first one never."""
+        try:
+            head, body = await _read_request(reader)
+        except asyncio.IncompleteReadError:
+            writer.close()
+            return
+        if not head.startswith("GET /health"):
+            self.received.append((name, body))
+        if head.startswith("GET /health") or len(self.received) > 1:
+            writer.write(ANSWER)
+        elif self.reset:
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        writer.close()
+
+    async def ask(self, method: str, headers: dict[str, str], body: bytes | None) -> int:
+        """Send one request to HAProxy and return the status that comes back."""
+        async with httpx.AsyncClient(timeout=10) as client:
+            answer = await client.request(method, self.url, content=body, headers=headers)
+        return answer.status_code
+
+
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    _, _, length = head.lower().partition("content-length: ")
+    body = await reader.readexactly(int(length.split("\r\n")[0])) if length else b""
+    return head, body
+
+
+@pytest.fixture(params=["end of stream", "reset"])
+async def pair(stack: EmbeddedStack, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    """Both instances, in HAProxy's rotation."""
+    pair = Pair(f"http://127.0.0.1:{stack.http_port}/x", reset=request.param == "reset")
+    async with AsyncExitStack() as servers:
+        for name in ("app1", "app2"):
+            port = stack.ports.by_name()[name]
+            server = await asyncio.start_server(partial(pair.serve, name), "127.0.0.1", port)
+            await servers.enter_async_context(server)
+        await eventually("both in rotation", lambda: len(stack.haproxy.up("apps")) == 2)
+        yield pair
+
+
+def assert_both_received(pair: Pair, body: bytes) -> None:
+    """The request arrived at one instance, then at the other, and whole at both."""
+    assert sorted(pair.received) == [("app1", body), ("app2", body)]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_read_goes_to_the_other_instance(pair: Pair, method: str) -> None:
+    """A read whose instance dies under it succeeds on the other one."""
+    assert await pair.ask(method, {}, None) == 200
+    assert_both_received(pair, b"")
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_with_a_key_goes_to_the_other_instance(pair: Pair, method: str) -> None:
+    """A write with an Idempotency-Key does, too, with its body."""
+    assert await pair.ask(method, KEY, b"a body") == 200
+    assert_both_received(pair, b"a body")
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_without_a_key_is_sent_once(pair: Pair, method: str) -> None:
+    """The instance may have done it before it died: nobody but the client can decide."""
+    assert await pair.ask(method, {}, b"a body") == 502
+    assert len(pair.received) == 1
+
+
+async def test_a_write_larger_than_the_buffer_is_sent_once(pair: Pair) -> None:
+    """What HAProxy does not hold as a whole it cannot send again, key or not."""
+    assert await pair.ask("POST", KEY, b"x" * 32768) == 502
+    assert len(pair.received) == 1

@@ -17,14 +17,15 @@ from service.settings import Settings
 from service.users import router as users
 from service.users.service import UserService
 
-# Seconds for connections on loan when the process ends: requests have had SHUTDOWN_TIMEOUT by then.
-CLOSE_POOLS = 2.0
-
 DESCRIPTION = """Users, kept in a PostgreSQL cluster that may lose any machine.
 
 Every response says in its headers which instance answered (`X-Instance`), which route it took to
 the database (`X-Route`: write, read or read-fallback) and in how many attempts (`X-Attempts`).
-`Durability: local` marks a write that no standby has confirmed yet."""
+`Durability: local` marks a write that no standby has confirmed yet.
+
+Send `Idempotency-Key` with a write, and send it again with the same key as often as you like: it is
+applied once. Send a write's `Consistency-Token` with a read, and it sees at least that write.
+`Request-Timeout` shortens the time for which a request is held through a failover."""
 
 
 def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAPI:
@@ -32,15 +33,12 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     lifecycle = lifecycle or Lifecycle()
     metrics = Metrics()
     database = Database(database_options(settings), ServiceObserver(metrics))
-    metrics.watch(database.pools)
+    metrics.watch(database)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await database.open()
-        try:
+        async with database:  # at the end requests have had SHUTDOWN_TIMEOUT
             yield
-        finally:
-            await database.close(CLOSE_POOLS)
 
     app = FastAPI(
         title="Holdfast",
@@ -98,11 +96,16 @@ def database_options(settings: Settings) -> DatabaseOptions:
         tcp_timeout=settings.db_tcp_timeout,
         connection_max_age=settings.db_connection_max_age,
         probe_interval=settings.db_probe_interval,
+        consistency_wait=settings.consistency_wait,
+        key_lifetime=settings.idempotency_lifetime,
+        key_purge_interval=settings.idempotency_purge_interval,
+        held_most=settings.requests_held_most,
         retry=RetryPolicy(
             deadline=settings.request_deadline,
             attempts=settings.retry_attempts,
             backoff_first=settings.retry_backoff_first,
             backoff_most=settings.retry_backoff_most,
+            key_wait=settings.idempotency_wait,
         ),
     )
 

@@ -4,15 +4,24 @@ HoldfastError
 ├── RequestError                 the request is at fault; the client can mend it
 │   ├── NotFound
 │   ├── EmailInUse
-│   └── BadCursor
+│   ├── BadCursor
+│   ├── BadTimeout
+│   ├── BadIdempotencyKey
+│   ├── KeyReused
+│   └── BadConsistencyToken
 └── DatabaseError                the database, or the way to it
-    ├── TransientError           nothing was applied: the unit of work may run again
+    ├── TransientError           the same unit of work may run again
     │   ├── EndpointUnreachable  connecting was refused, reset or timed out; 57P03, 53300
     │   ├── PoolExhausted        every connection was busy for too long
     │   ├── NotWritable          25006: this node is not the primary, or not yet
     │   ├── TransactionAborted   40001, 40P01, a plan made stale by a migration
-    │   └── ConnectionLost       the session ended before COMMIT was sent
+    │   ├── ConnectionLost       the session ended before COMMIT was sent
+    │   ├── CommitUnresolved     it ended after, and the idempotency key will tell
+    │   └── BoundedError         waited for no longer than its own patience, then told as itself
+    │       ├── KeyInFlight      another request with the same key is being served
+    │       └── TokenAhead       the primary has not reached the consistency token
     ├── CommitInDoubt            the session ended after COMMIT was sent
+    ├── Overloaded               more units of work are held than may be
     ├── Unavailable              the deadline passed while waiting for one of the above to mend
     ├── StatementTimeout         57014: one statement took longer than it may
     ├── ConstraintViolated       a unique, foreign key, check or not-null constraint
@@ -28,8 +37,13 @@ metrics and logs.
 from typing import ClassVar
 
 __all__ = [
+    "BadConsistencyToken",
     "BadCursor",
+    "BadIdempotencyKey",
+    "BadTimeout",
+    "BoundedError",
     "CommitInDoubt",
+    "CommitUnresolved",
     "ConnectionLost",
     "ConstraintViolated",
     "DatabaseError",
@@ -37,11 +51,15 @@ __all__ = [
     "EmailInUse",
     "EndpointUnreachable",
     "HoldfastError",
+    "KeyInFlight",
+    "KeyReused",
     "NotFound",
     "NotWritable",
+    "Overloaded",
     "PoolExhausted",
     "RequestError",
     "StatementTimeout",
+    "TokenAhead",
     "TransactionAborted",
     "TransientError",
     "Unavailable",
@@ -92,6 +110,35 @@ class BadCursor(RequestError):
     title = "The cursor cannot be used"
 
 
+class BadTimeout(RequestError):
+    """The client's own bound for the request is not a number of seconds."""
+
+    problem = "bad-request-timeout"
+    title = "The request's timeout cannot be used"
+
+
+class BadIdempotencyKey(RequestError):
+    """The idempotency key is malformed."""
+
+    problem = "bad-idempotency-key"
+    title = "The idempotency key cannot be used"
+
+
+class KeyReused(RequestError):
+    """The idempotency key was used before, for a different request."""
+
+    status = 422
+    problem = "idempotency-key-reused"
+    title = "The idempotency key belongs to a different request"
+
+
+class BadConsistencyToken(RequestError):
+    """The consistency token was not made by this service."""
+
+    problem = "bad-consistency-token"
+    title = "The consistency token cannot be used"
+
+
 class DatabaseError(HoldfastError):
     """The database, or the way to it, failed; `kind` says how, for metrics and logs."""
 
@@ -101,13 +148,16 @@ class DatabaseError(HoldfastError):
 
 
 class TransientError(DatabaseError):
-    """Nothing was applied: the same unit of work may run again on a fresh connection."""
+    """A passing failure: the same unit of work may run again on a fresh connection.
+
+    Nothing was applied by the attempt that raised it, save by a CommitUnresolved.
+    """
 
     status = 503
     problem = "unavailable"
     title = "The database cannot be reached just now"
     detail = "Nothing was applied. Send the request again."
-    retry_after = 1
+    retry_after: ClassVar[int | None] = 1
 
 
 class EndpointUnreachable(TransientError):
@@ -130,6 +180,45 @@ class ConnectionLost(TransientError):
     """The session ended before COMMIT was sent, so the server rolled back."""
 
 
+class CommitUnresolved(TransientError):
+    """COMMIT's answer was lost; the next attempt asks the idempotency key what became of it."""
+
+
+class BoundedError(TransientError):
+    """A passing failure that is waited for only so long, and then told to the client as itself."""
+
+
+class KeyInFlight(BoundedError):
+    """Another request with the same idempotency key is being served."""
+
+    status = 409
+    problem = "idempotency-key-in-flight"
+    title = "A request with this idempotency key is still being served"
+    detail = "This request changed nothing. Send it again later, with the same key."
+    retry_after = 1
+
+
+class TokenAhead(BoundedError):
+    """The node behind the write endpoint has not reached the state of the consistency token.
+
+    `certain`: no passing state of the cluster explains it, so that waiting would be of no use.
+    """
+
+    status = 400
+    problem = "consistency-token-ahead"
+    title = "The consistency token is ahead of the database"
+    detail = (
+        "The database has not reached the state that this token stands for: it was altered, or "
+        "made by another database. Send the token of the last write as it came, or none."
+    )
+
+    retry_after = None
+
+    def __init__(self, message: str, *, kind: str, certain: bool = False) -> None:
+        super().__init__(message, kind=kind)
+        self.certain = certain
+
+
 class CommitInDoubt(DatabaseError):
     """COMMIT was sent and its answer never came: applied or not, nobody can say here."""
 
@@ -137,9 +226,21 @@ class CommitInDoubt(DatabaseError):
     problem = "commit-in-doubt"
     title = "The write may or may not have been applied"
     detail = (
-        "The connection was lost while the write was being committed. Look before you repeat it."
+        "The connection was lost while the write was being committed, and the database could not "
+        "be asked since. Send the request again with the same Idempotency-Key, which is in this "
+        "response's headers: it will be applied once in all."
     )
     retry_after = 1
+
+
+class Overloaded(DatabaseError):
+    """As many units of work are held as may be; this one was refused before it began."""
+
+    status = 503
+    problem = "overloaded"
+    title = "Too many requests are waiting for the database"
+    detail = "Nothing was applied. Send the request again later."
+    retry_after = 2
 
 
 class Unavailable(DatabaseError):

@@ -65,6 +65,16 @@ class Settings(BaseSettings):
     retry_backoff_first: Seconds = 0.025
     retry_backoff_most: Seconds = 0.25
 
+    # Requests in progress at a time, served or held; past it new ones get 503 at once.
+    requests_held_most: Annotated[int, Field(ge=1, le=100_000)] = 2000
+
+    idempotency_lifetime: Annotated[float, Field(ge=60, le=30 * 86400)] = 86400.0
+    # For another request with the same key. Longer than a session of an instance that vanished can
+    # hold it (DB_STATEMENT_TIMEOUT ends it when it is idle in its transaction).
+    idempotency_wait: Seconds = 7.0
+    idempotency_purge_interval: Seconds = 60.0
+    consistency_wait: SecondsOrNone = 0.25  # for a replica behind a token; then the primary answers
+
     app_name: Label = Field(default_factory=lambda: socket.gethostname()[:63])
     http_host: NonEmpty = "0.0.0.0"  # noqa: S104 - a container's service listens to its network
     http_port: Port = 8000

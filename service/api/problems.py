@@ -3,6 +3,7 @@
 The whole mapping from the error tree to HTTP is on the errors themselves; this writes it down.
 """
 
+import random
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from service.api.consistency import forget
 from service.errors import HoldfastError, RequestError
 from service.observability.record import current_record
 
@@ -106,19 +108,26 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _framework)
 
 
-async def _expected(_: Request, error: Exception) -> JSONResponse:
+async def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HoldfastError)  # noqa: S101 - registered for it
     if not isinstance(error, RequestError):
         log = logger.error if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logger.warning
         log(error.problem, error=str(error), type=type(error).__name__, cause=repr(error.__cause__))
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
-    return problem(
+    headers = None if error.retry_after is None else {"Retry-After": _spread(error.retry_after)}
+    response = problem(
         error.status,
         error.problem,
         title=error.title,
         detail=error.detail or str(error),
         headers=headers,
     )
+    forget(request, error, response)
+    return response
+
+
+def _spread(seconds: int) -> str:
+    """Return when to come back: a herd that was refused together must not return together."""
+    return str(random.randint(seconds, 2 * seconds))  # noqa: S311 - spreads load, guards no secret
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

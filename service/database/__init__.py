@@ -1,26 +1,46 @@
 """The reusable heart: two routes to PostgreSQL that hold through a failover.
 
-It imports no web framework, no metrics and no logging library: what happens is told to an
-`Observer`. A service of your own needs `Database`, `retry_on_failover` and the two connection
-types; `service.errors` holds what they raise.
+It imports no web framework, no metrics and no logging library. How to use it in a service of your
+own: docs/how-to-use-it.md.
+
+| for                    | names                                                               |
+|------------------------|---------------------------------------------------------------------|
+| every user             | Database, DatabaseOptions, EndpointOptions, retry_on_failover,      |
+|                        | is_transient, IdempotencyKey, PlainJson, ReadConnection,            |
+|                        | WriteConnection, ConsistencyToken                                   |
+| annotations            | Written, Codec, Row                                                 |
+| other bounds           | RetryPolicy                                                         |
+| metrics and logs       | Observer, Role, Route                                               |
+
+`service.errors` holds what they raise.
 """
 
+from service.database.codec import PlainJson
 from service.database.connections import ReadConnection, Row, WriteConnection
+from service.database.consistency import ConsistencyToken
+from service.database.failures import is_transient
+from service.database.idempotency import Codec, IdempotencyKey, Written
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.retry import RetryPolicy, retry_on_failover
 from service.database.routing import Database
 
 __all__ = [
+    "Codec",
+    "ConsistencyToken",
     "Database",
     "DatabaseOptions",
     "EndpointOptions",
+    "IdempotencyKey",
     "Observer",
+    "PlainJson",
     "ReadConnection",
     "RetryPolicy",
     "Role",
     "Route",
     "Row",
     "WriteConnection",
+    "Written",
+    "is_transient",
     "retry_on_failover",
 ]

@@ -6,7 +6,9 @@ every failure in one place, and knows whether COMMIT has been sent.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -14,7 +16,7 @@ from asyncpg.exceptions import PostgresLogMessage
 
 from service.database import failures, statements
 from service.database.deadline import Deadline
-from service.database.failures import Phase
+from service.database.failures import KeyKnown, Phase
 from service.database.observer import Role
 from service.database.session import CLIENT_MARGIN, Session
 from service.errors import ConnectionLost, DatabaseError, DatabaseFailure, NotWritable
@@ -27,6 +29,34 @@ T = TypeVar("T")
 COMMIT_GRACE = 1.0
 # Seconds for ROLLBACK; a session that does not answer in time is closed, which rolls back as well.
 ROLLBACK_TIMEOUT = 1.0
+
+# One message, one round trip. The digest is bytes of ours in hexadecimal: nothing to escape.
+CLAIM = "BEGIN; SELECT idempotency_claim('\\x{digest}')"
+# A server that cancels a COMMIT which waits for its standby lets it succeed on the primary alone.
+# So no statement timeout reaches COMMIT; the client's own bound ends the session instead.
+COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
+# Not allowed on a standby, where it would mean nothing.
+POSITION = """
+    SELECT pg_walfile_name(here) AS segment, here - '0/0'::pg_lsn AS lsn
+      FROM pg_current_wal_insert_lsn() AS here
+"""
+_TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the history of a database: a timeline, and a position in its WAL in bytes."""
+
+    timeline: int
+    lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What is known of a COMMIT that was answered."""
+
+    local: bool  # a standby may lack it: the server stopped waiting for one
+    position: Position  # read after it
 
 
 class Link:
@@ -52,12 +82,25 @@ class Link:
         """Run one statement and return the first column of its first row."""
         return await self._work(self._session.fetchval, sql, *args)
 
-    async def begin(self) -> None:
+    async def begin(self, *, wait_for_standby: bool = True) -> None:
         """Start a transaction that may write.
 
         No READ WRITE here: it would override the default of a fenced node (see session.py).
         """
-        await self._work(self._session.execute, "BEGIN")
+        begin = "BEGIN" if wait_for_standby else "BEGIN; SET LOCAL synchronous_commit = local"
+        await self._work(self._session.execute, begin)
+
+    async def claim(self, digest: bytes) -> bool:
+        """Start a transaction that holds an idempotency key; False, and none, if it is known.
+
+        Raises KeyInFlight when another transaction holds it.
+        """
+        try:
+            await self._work(self._session.execute, CLAIM.format(digest=digest.hex()))
+        except KeyKnown:
+            await self.roll_back()
+            return False
+        return True
 
     async def begin_read(self) -> None:
         """Start a transaction that only reads."""
@@ -68,11 +111,16 @@ class Link:
         """End a transaction that only read: nothing of it can be in doubt."""
         await self._work(self._session.execute, "COMMIT")
 
-    async def commit(self) -> bool:
-        """Commit, and return whether a standby may lack it (see `failures.is_local_commit`).
+    async def position(self) -> Position:
+        """Return how far the primary is. Raises DatabaseError, also on a standby."""
+        return _position(await self.fetchrow(POSITION))
 
-        Raises CommitInDoubt when no answer comes, DatabaseFailure when the server rolled back
-        because a statement's failure was swallowed on the way.
+    async def commit(self, *, resolvable: bool = False) -> Commit:
+        """Commit, and return how far the primary was afterwards.
+
+        `resolvable`: a lost answer is asked for by other means, so that it is not waited for until
+        the deadline. Raises CommitInDoubt when an answer is lost, DatabaseFailure when the server
+        rolled back because a statement's failure was swallowed on the way.
         """
         if self._session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
@@ -84,13 +132,12 @@ class Link:
 
         self._session.add_log_listener(listen)
         try:
-            budget = max(self._deadline.remaining(), COMMIT_GRACE)
-            tag = await self._exchange(Phase.COMMIT, budget, self._session.execute, "COMMIT")
+            await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
         finally:
             self._session.remove_log_listener(listen)
-        if tag != "COMMIT":
-            raise DatabaseFailure(f"COMMIT was answered with {tag}", kind="swallowed-failure")
-        return bool(warnings)
+        asked = self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
+        position = _position(await asked)
+        return Commit(local=bool(warnings), position=position)
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
@@ -105,6 +152,14 @@ class Link:
     async def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> T:
         budget = min(self._deadline.remaining(), self._statement_timeout)
         return await self._exchange(Phase.WORK, budget, call, sql, *args)
+
+    async def _committing(
+        self, call: Callable[..., Awaitable[T]], sql: str, *, resolvable: bool
+    ) -> T:
+        budget = max(self._deadline.remaining(), COMMIT_GRACE)
+        if resolvable:
+            budget = min(budget, self._statement_timeout)
+        return await self._exchange(Phase.COMMIT, budget, call, sql)
 
     async def _exchange(
         self, phase: Phase, budget: float, call: Callable[..., Awaitable[T]], *args: object
@@ -137,6 +192,21 @@ class Link:
     def _timed_out(self, budget: float) -> TimeoutError:
         passed = self._deadline.remaining() <= 0
         return (failures.DeadlinePassed if passed else TimeoutError)(f"no answer in {budget:.1f} s")
+
+
+@asynccontextmanager
+async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
+    """Roll back when the block fails, cancellation included: nothing half-done may stay open."""
+    try:
+        yield
+    except BaseException:
+        await link.roll_back()
+        raise
+
+
+def _position(row: Row | None) -> Position:
+    assert row is not None  # noqa: S101 - a SELECT of functions has one row
+    return Position(int(row["segment"][:_TIMELINE_DIGITS], 16), int(row["lsn"]))
 
 
 def _is_due(timer: asyncio.TimerHandle) -> bool:

@@ -6,13 +6,15 @@
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
 | 25006                                             | -                | not writable  | not writable         |
 | 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
-| 57014                                             | -                | too slow      | too slow             |
+| 57014                                             | -                | too slow      | in doubt             |
+| HF001, HF002 (idempotency_claim)                  | -                | key in flight, key known | -         |
 | class 23                                          | -                | constraint    | constraint           |
 | anything else                                     | permanent        | permanent     | permanent            |
 
 Unreachable, lost, not writable and aborted are TransientErrors: nothing was applied, so the whole
 unit of work may run again. An ERROR in answer to COMMIT means that the server rolled back; only
-where no answer came, or the session was ended (FATAL), is the outcome in doubt.
+where no answer came, the session was ended (FATAL), or the statement was cancelled, which may hit
+what follows COMMIT, is the outcome in doubt.
 """  # noqa: E501 - a table
 
 import socket
@@ -33,6 +35,7 @@ from service.errors import (
     DatabaseError,
     DatabaseFailure,
     EndpointUnreachable,
+    KeyInFlight,
     NotWritable,
     StatementTimeout,
     TransactionAborted,
@@ -42,10 +45,8 @@ from service.errors import (
 # What the driver raises. TimeoutError is an OSError.
 DRIVER_ERRORS = (PostgresError, InterfaceError, InternalClientError, OSError)
 
-READ_ONLY_TRANSACTION = "25006"
 QUERY_CANCELED = "57014"
 STATEMENT_COMPLETION_UNKNOWN = "40003"
-ABORTED = {"40001": "serialization", "40P01": "deadlock"}
 SESSION_ENDED = {
     "57P01": "admin-shutdown",
     "57P02": "crash-shutdown",
@@ -73,6 +74,22 @@ class DeadlinePassed(TimeoutError):  # noqa: N818 - as in service.errors
 
     That says little about the endpoint: an overloaded service is late as well.
     """
+
+
+class KeyKnown(DatabaseError):  # noqa: N818 - as in service.errors
+    """An idempotency key has a stored result: an answer, which never leaves this package."""
+
+
+ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
+    "25006": (NotWritable, "read-only"),
+    "40001": (TransactionAborted, "serialization"),
+    "40P01": (TransactionAborted, "deadlock"),
+    # An earlier statement's failure was caught, and the block went on.
+    "25P02": (DatabaseFailure, "swallowed-failure"),
+    # Raised by idempotency_claim (alembic/versions/0004).
+    "HF001": (KeyInFlight, "key-in-flight"),
+    "HF002": (KeyKnown, "key-known"),
+}
 
 
 class Phase(Enum):
@@ -107,7 +124,7 @@ def translate(error: Exception, phase: Phase, *, closed: bool = False) -> Databa
             return CommitInDoubt(f"The connection ended during COMMIT: {error}", kind=kind)
         return ConnectionLost(f"The connection ended: {error}", kind=kind)
     if isinstance(error, PostgresError):
-        return _answered(error)
+        return _answered(error, phase)
     if isinstance(error, OutdatedSchemaCacheError):
         return TransactionAborted(str(error), kind="stale-plan")
     return DatabaseFailure(f"{type(error).__name__}: {error}", kind="permanent")
@@ -151,21 +168,26 @@ def _kind_of_loss(error: BaseException) -> str:
             return "connection-lost"
 
 
-def _answered(error: PostgresError) -> DatabaseError:
+def _answered(error: PostgresError, phase: Phase) -> DatabaseError:
     """Classify an ERROR: the server is there, and has rolled the transaction back."""
     state, message = error.sqlstate, str(error)
-    if state == READ_ONLY_TRANSACTION:
-        return NotWritable(message, kind="read-only")
-    if state in ABORTED:
-        return TransactionAborted(message, kind=ABORTED[state])
-    if isinstance(error, InvalidCachedStatementError):
-        return TransactionAborted(message, kind="stale-plan")
-    if state == QUERY_CANCELED:
-        return StatementTimeout(message, kind="statement-timeout")
     if state in CONSTRAINTS:
         constraint = error.constraint_name or ""
         return ConstraintViolated(message, kind=CONSTRAINTS[state], constraint=constraint)
+    if state == QUERY_CANCELED:
+        return _cancelled(message, phase)
+    if isinstance(error, InvalidCachedStatementError):
+        return TransactionAborted(message, kind="stale-plan")
+    if state in ANSWERS:
+        meaning, kind = ANSWERS[state]
+        return meaning(message, kind=kind)
     return DatabaseFailure(f"{state}: {message}", kind="permanent")
+
+
+def _cancelled(message: str, phase: Phase) -> DatabaseError:
+    if phase is Phase.COMMIT:
+        return CommitInDoubt(f"Cancelled at COMMIT: {message}", kind="cancelled")
+    return StatementTimeout(message, kind="statement-timeout")
 
 
 def _describe(error: Exception) -> str:

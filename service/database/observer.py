@@ -21,7 +21,7 @@ class Route(StrEnum):
 
     WRITE = "write"
     READ = "read"
-    READ_FALLBACK = "read-fallback"  # a read on the write endpoint, as no reader answered
+    READ_FALLBACK = "read-fallback"  # a read on the write endpoint, as no reader would do
 
 
 class Observer:
@@ -44,6 +44,18 @@ class Observer:
 
     def local_commit(self) -> None:
         """Note a commit on the primary alone: the server stopped waiting for a standby."""
+
+    def resolved(self, *, applied: bool) -> None:
+        """Note that a commit in doubt was found to be applied, or not to be and was made again."""
+
+    def replayed(self) -> None:
+        """Note a write that was answered with the result of an earlier request of its key."""
+
+    def behind(self) -> None:
+        """Note a read that goes to the primary, as its reader did not reach its token in time."""
+
+    def purged(self, keys: int) -> None:
+        """Note that expired idempotency keys were removed."""
 
     def serving(self, role: Role, *, serves: bool, reason: str) -> None:
         """Note that an endpoint began to serve, or ceased to for `reason`; on the change only."""

@@ -38,4 +38,8 @@ class DatabaseOptions:
     tcp_timeout: float = 3.0
     connection_max_age: float = 60.0
     probe_interval: float = 1.0
-    retry: RetryPolicy
+    consistency_wait: float = 0.25  # for a reader that has not reached a token
+    key_lifetime: float = 86400.0
+    key_purge_interval: float = 60.0
+    held_most: int = 2000  # units of work at a time
+    retry: RetryPolicy = field(default_factory=RetryPolicy)

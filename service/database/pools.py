@@ -37,6 +37,9 @@ from service.errors import (
 
 Proxy: TypeAlias = PoolConnectionProxy
 
+# Sessions that may be on their way at a time: after a failover the pool refills, it does not storm
+# the new primary. Attempts without an answer overlap by four (endpoint.OVERLAP), so not fewer.
+CONNECTS_AT_ONCE = 4
 # Seconds for a session's farewell, and for asyncpg's bookkeeping when one is given back.
 FAREWELL = 1.0
 
@@ -56,6 +59,7 @@ class Pool:
         self._options = options
         self._observer = observer
         self._generation = 0
+        self._connects = asyncio.Semaphore(CONNECTS_AT_ONCE)
         self._pool: asyncpg.Pool | None = None
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -173,7 +177,8 @@ class Pool:
         """Open a session for asyncpg's pool, which passes arguments of its own."""
         generation = self._generation
         with self.endpoint.connecting():
-            session = await connect(self._where, self._options, self.role)
+            async with self._connects:
+                session = await connect(self._where, self._options, self.role)
         session.generation = generation
         return session
 

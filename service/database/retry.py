@@ -18,12 +18,21 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from service.database.deadline import Deadline, current_deadline, deadline_scope
+from service.database.admission import Admission
+from service.database.deadline import Deadline
 from service.database.observer import Observer
-from service.errors import DatabaseError, TransientError, Unavailable
+from service.database.unit import UnitOfWork, current_unit, unit_of_work
+from service.errors import (
+    BoundedError,
+    DatabaseError,
+    KeyInFlight,
+    TokenAhead,
+    TransientError,
+    Unavailable,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +53,8 @@ class RetryPolicy:
     attempts: int = 500
     backoff_first: float = 0.025
     backoff_most: float = 0.25
+    key_wait: float = 7.0  # for another request with the same idempotency key
+    token_wait: float = 2.0  # for a write endpoint that may lead to a node of the past
     waiting: bool = True
 
     def backoff(self, number: int) -> float:
@@ -53,6 +64,16 @@ class RetryPolicy:
         # The exponent is bounded as well: 2.0**1024 is an OverflowError.
         ceiling = min(self.backoff_most, self.backoff_first * 2.0 ** min(number - 1, 32))
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards no secret
+
+    def patience(self, error: TransientError) -> float | None:
+        """Return how long a failure of this kind is waited for; None: until the deadline."""
+        match error:
+            case KeyInFlight():
+                return self.key_wait
+            case TokenAhead():
+                return 0.0 if error.certain else self.token_wait
+            case _:
+                return None
 
 
 class Retrying(Protocol):
@@ -65,6 +86,10 @@ class Retrying(Protocol):
     @property
     def observer(self) -> Observer:
         """Who is told of attempts and retries."""
+
+    @property
+    def admission(self) -> Admission:
+        """How many units of work there may be."""
 
 
 class HasDatabase(Protocol):
@@ -85,49 +110,104 @@ def retry_on_failover(
     """Retry the decorated method while `on` fits its TransientError.
 
     `on` has no default: what is safe to run again is a decision. `attempts` narrows the policy's.
-    Raises Unavailable, from the last failure, when a bound is reached.
+    When a bound is reached it raises Unavailable, from the last failure; or a BoundedError as it
+    is; or CommitInDoubt, if a COMMIT was sent and the database could not be asked since what
+    became of it. Raises Overloaded before the first attempt when too many others are held.
     """
     fits = _predicate(on)
 
     def decorate(method: Method[S, P, R]) -> Callable[Concatenate[S, P], Awaitable[R]]:
         @wraps(method)
-        async def unit_of_work(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if current_deadline() is not None:
+        async def whole(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if current_unit() is not None:
                 return await method(self, *args, **kwargs)
-            policy, observer = self.database.retry_policy, self.database.observer
-            most = policy.attempts if attempts is None else min(attempts, policy.attempts)
-            number = 0
-            with deadline_scope(Deadline.after(policy.deadline)) as deadline:
-                while True:
-                    number += 1
-                    observer.attempt(number)
-                    try:
-                        return await method(self, *args, **kwargs)
-                    except TransientError as error:
-                        if not fits(error):
-                            raise
-                        left = deadline.remaining()
-                        if number >= most or left <= policy.backoff_first:
-                            observer.gave_up(error, attempts=number)
-                            raise _unavailable(error, number, policy) from error
-                        wait = min(policy.backoff(number), left / 2)
-                        observer.retry(error, number=number, wait=wait)
-                    await asyncio.sleep(wait)
+            database = self.database
+            policy = database.retry_policy
+            with database.admission.admit(), unit_of_work(policy.deadline) as unit:
+                most = policy.attempts if attempts is None else min(attempts, policy.attempts)
+                course = _Attempts(unit, policy, database.observer, fits, most)
+                return await course.run(partial(method, self, *args, **kwargs))
 
-        return unit_of_work
+        return whole
 
     return decorate
+
+
+class _Attempts:
+    """The attempts of one unit of work: what becomes of a failure, and how long to wait."""
+
+    def __init__(
+        self,
+        unit: UnitOfWork,
+        policy: RetryPolicy,
+        observer: Observer,
+        fits: Callable[[TransientError], bool],
+        most: int,
+    ) -> None:
+        self._unit = unit
+        self._policy = policy
+        self._observer = observer
+        self._fits = fits
+        self._most = most
+        self._number = 0
+        self._met: dict[type[TransientError], Deadline] = {}  # when patience ends, by failure
+
+    async def run(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Call until it succeeds, or raise what the caller shall get."""
+        while True:
+            self._number += 1
+            self._observer.attempt(self._number)
+            try:
+                return await call()
+            except TransientError as error:
+                if not self._fits(error):
+                    raise self._unit.in_doubt or error from error.__cause__
+                wait = self._next(error)
+            except DatabaseError as error:
+                if self._unit.in_doubt is None:
+                    raise
+                raise self._unit.in_doubt from error
+            await asyncio.sleep(wait)
+
+    def _next(self, error: TransientError) -> float:
+        """Return the seconds until the next attempt; raise when there shall be none."""
+        left = self._left(error)
+        if self._number >= self._most or left <= self._policy.backoff_first:
+            self._observer.gave_up(error, attempts=self._number)
+            raise self._final(error) from error
+        wait = min(self._policy.backoff(self._number), left / 2)
+        self._observer.retry(error, number=self._number, wait=wait)
+        return wait
+
+    def _left(self, error: TransientError) -> float:
+        """Return the seconds that this failure may still be waited for."""
+        left = self._unit.deadline.remaining()
+        if self._bounded(error) and (patience := self._policy.patience(error)) is not None:
+            end = self._met.setdefault(type(error), Deadline.after(patience))
+            left = min(left, end.remaining())
+        return left
+
+    def _bounded(self, error: TransientError) -> bool:
+        """Say whether the failure has a patience of its own; a key that we hold ourselves has not.
+
+        The server ends a session that was lost, and a COMMIT that it had received, in its time.
+        """
+        ours = isinstance(error, KeyInFlight) and self._unit.claimed
+        return isinstance(error, BoundedError) and not ours
+
+    def _final(self, error: TransientError) -> DatabaseError:
+        if self._unit.in_doubt is not None:
+            return self._unit.in_doubt
+        if self._bounded(error):
+            return error
+        message = (
+            f"Nothing was applied. Gave up after {self._number} attempts within "
+            f"{self._policy.deadline:g} s; the last: {error}"
+        )
+        return Unavailable(message, kind=error.kind)
 
 
 def _predicate(on: RetryOn) -> Callable[[TransientError], bool]:
     if isinstance(on, type | tuple):
         return lambda error: isinstance(error, on)
     return on
-
-
-def _unavailable(error: DatabaseError, attempts: int, policy: RetryPolicy) -> Unavailable:
-    message = (
-        f"Nothing was applied. Gave up after {attempts} attempts within "
-        f"{policy.deadline:g} s; the last: {error}"
-    )
-    return Unavailable(message, kind=error.kind)

@@ -3,7 +3,7 @@
 Labels are bounded: routes are templates, kinds come from `service.database.failures`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,6 +17,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.database import Database
 from service.database.pools import Pool
 
 # Seconds: from a query on loopback to a request that is held through a failover.
@@ -66,8 +67,23 @@ class Metrics:
             *("role", "error", "kind"),
         )
         self.read_fallbacks = counter(
-            "read_fallbacks", "Reads that went to the write endpoint, as no reader answered."
+            "read_fallbacks",
+            "Reads that went to the write endpoint: no reader answered, or had reached the token.",
         )
+        self.readers_behind = counter(
+            "readers_behind", "Reads that went to the write endpoint because of their token."
+        )
+        self.resolved_commits = counter(
+            "resolved_commits",
+            "Commits in doubt whose outcome the idempotency key told.",
+            "outcome",
+        )
+        for outcome in ("applied", "absent"):
+            self.resolved_commits.labels(outcome)
+        self.replays = counter(
+            "replays", "Writes answered with the result of an earlier request of their key."
+        )
+        self.purged_keys = counter("purged_keys", "Expired idempotency keys that were removed.")
         self.local_commits = counter(
             "local_commits", "Commits that no standby confirmed: durable on the primary alone."
         )
@@ -78,9 +94,15 @@ class Metrics:
             registry=registry,
         )
 
-    def watch(self, pools: Iterable[Pool]) -> None:
-        """Report the sizes of `pools` at every scrape."""
-        self.registry.register(_PoolCollector(list(pools)))
+    def watch(self, database: Database) -> None:
+        """Report the sizes of the database's pools, and what is held, at every scrape."""
+        self.registry.register(_PoolCollector(list(database.pools)))
+        held = Gauge(
+            "holdfast_database_units_held",
+            "Units of work in progress, served or waiting.",
+            registry=self.registry,
+        )
+        held.set_function(lambda: database.admission.held)
 
 
 class _PoolCollector(Collector):

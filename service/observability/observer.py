@@ -51,6 +51,24 @@ class ServiceObserver(Observer):
         current_record().local_commit = True
         logger.warning("committed locally", hint="no standby has confirmed this commit")
 
+    def resolved(self, *, applied: bool) -> None:
+        """Count it, and log it: without keys it would have been an answer in doubt."""
+        outcome = "applied" if applied else "absent"
+        self._metrics.resolved_commits.labels(outcome).inc()
+        logger.info("commit in doubt resolved", outcome=outcome)
+
+    def replayed(self) -> None:
+        """Count it."""
+        self._metrics.replays.inc()
+
+    def behind(self) -> None:
+        """Count it."""
+        self._metrics.readers_behind.inc()
+
+    def purged(self, keys: int) -> None:
+        """Count them."""
+        self._metrics.purged_keys.inc(keys)
+
     def serving(self, role: Role, *, serves: bool, reason: str) -> None:
         """Log the change."""
         self._metrics.serving.labels(role).set(serves)

@@ -26,12 +26,15 @@ class RequestRecord:
     route: Route | None = None  # None: the database was not asked
     attempts: int = 0
     local_commit: bool = False
+    idempotency_key: str = ""  # as the header has it; empty: no write
 
     def headers(self, instance: str) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell the client what happened to its request."""
         told = {"X-Request-Id": self.request_id, "X-Instance": instance}
         if self.route is not None:
             told |= {"X-Route": self.route, "X-Attempts": str(self.attempts)}
+        if self.idempotency_key:
+            told["Idempotency-Key"] = self.idempotency_key
         if self.local_commit:
             told["Durability"] = "local"
         return [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]

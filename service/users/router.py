@@ -4,15 +4,33 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from service.api.consistency import Announce, Seen
+from service.api.idempotency import Key
 from service.api.problems import problems
-from service.errors import BadCursor, CommitInDoubt, EmailInUse, NotFound, Unavailable
+from service.api.timeout import request_timeout
+from service.errors import (
+    BadConsistencyToken,
+    BadCursor,
+    BadIdempotencyKey,
+    CommitInDoubt,
+    EmailInUse,
+    KeyInFlight,
+    KeyReused,
+    NotFound,
+    Overloaded,
+    TokenAhead,
+    Unavailable,
+)
 from service.users.schemas import NewUser, Order, User, UserChange, UserId, UserPage
 from service.users.service import UserService
 
 PAGE_DEFAULT = 50
 PAGE_MOST = 200
 
-router = APIRouter(prefix="/api/users", tags=["users"])
+WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, Unavailable, Overloaded)
+READING = (BadConsistencyToken, TokenAhead, Unavailable, Overloaded)
+
+router = APIRouter(prefix="/api/users", tags=["users"], dependencies=[Depends(request_timeout)])
 
 
 async def user_service(request: Request) -> UserService:
@@ -24,38 +42,43 @@ Users = Annotated[UserService, Depends(user_service)]
 Id = Annotated[UserId, Path(alias="id", description="The user's id")]
 
 
-@router.post("", status_code=201, responses=problems(EmailInUse, CommitInDoubt, Unavailable))
-async def create_user(new: NewUser, users: Users, response: Response) -> User:
+@router.post("", status_code=201, responses=problems(EmailInUse, *WRITING))
+async def create_user(
+    new: NewUser, users: Users, key: Key, announce: Announce, response: Response
+) -> User:
     """Create a user."""
-    user = await users.create(new)
+    user = announce(await users.create(new, key))
     response.headers["Location"] = f"{router.prefix}/{user.id}"
     return user
 
 
-@router.get("", responses=problems(BadCursor, Unavailable))
+@router.get("", responses=problems(BadCursor, *READING))
 async def list_users(
     users: Users,
+    seen: Seen,
     limit: Annotated[int, Query(ge=1, le=PAGE_MOST)] = PAGE_DEFAULT,
     order: Order = Order.NEWEST,
     cursor: Annotated[str | None, Query(description="`next` of the page before")] = None,
 ) -> UserPage:
     """List users, a page at a time."""
-    return await users.list(order, limit, cursor)
+    return await users.list(order, limit, cursor, seen)
 
 
-@router.get("/{id}", responses=problems(NotFound, Unavailable))
-async def get_user(user_id: Id, users: Users) -> User:
+@router.get("/{id}", responses=problems(NotFound, *READING))
+async def get_user(user_id: Id, users: Users, seen: Seen) -> User:
     """Return one user."""
-    return await users.get(user_id)
+    return await users.get(user_id, seen)
 
 
-@router.patch("/{id}", responses=problems(NotFound, EmailInUse, CommitInDoubt, Unavailable))
-async def change_user(user_id: Id, change: UserChange, users: Users) -> User:
+@router.patch("/{id}", responses=problems(NotFound, EmailInUse, *WRITING))
+async def change_user(
+    user_id: Id, change: UserChange, users: Users, key: Key, announce: Announce
+) -> User:
     """Change a user's email address, name or both."""
-    return await users.change(user_id, change)
+    return announce(await users.change(user_id, change, key))
 
 
-@router.delete("/{id}", status_code=204, responses=problems(NotFound, CommitInDoubt, Unavailable))
-async def delete_user(user_id: Id, users: Users) -> None:
+@router.delete("/{id}", status_code=204, responses=problems(NotFound, *WRITING))
+async def delete_user(user_id: Id, users: Users, key: Key, announce: Announce) -> None:
     """Delete a user."""
-    await users.delete(user_id)
+    announce(await users.delete(user_id, key))

@@ -1,66 +1,89 @@
 """What can be done with users. Each method is one unit of work, which may run more than once."""
 
-from service.database import Database, retry_on_failover
-from service.database.failures import is_transient
+from service.codec import Json
+from service.database import (
+    ConsistencyToken,
+    Database,
+    IdempotencyKey,
+    WriteConnection,
+    Written,
+    is_transient,
+    retry_on_failover,
+)
 from service.errors import NotFound
 from service.users import cursor, queries
 from service.users.schemas import NewUser, Order, User, UserChange, UserPage
+
+USER = Json(User)
+NOTHING = Json[None](type(None))
 
 
 class UserService:
     """Users, kept in the database.
 
     Every method raises NotFound or EmailInUse for what the client can mend, and Unavailable when
-    the deadline passed; those that write may raise CommitInDoubt.
+    the deadline passed. Those that write are applied once for each key; they raise KeyReused,
+    KeyInFlight, and CommitInDoubt when the deadline passed before the key could be asked. Those
+    that read see at least the state of the token `seen`, and raise TokenAhead.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     @retry_on_failover(on=is_transient)
-    async def create(self, new: NewUser) -> User:
+    async def create(self, new: NewUser, key: IdempotencyKey) -> Written[User]:
         """Add a user and return it."""
-        async with self.database.write() as connection:
-            row = await queries.insert(connection, new.email, new.name)
-        return User(**row)
+
+        async def insert(connection: WriteConnection) -> User:
+            return User(**await queries.insert(connection, new.email, new.name))
+
+        return await self.database.write_once(key, USER, insert)
 
     @retry_on_failover(on=is_transient)
-    async def get(self, user_id: int) -> User:
+    async def get(self, user_id: int, seen: ConsistencyToken | None) -> User:
         """Return one user."""
-        async with self.database.read() as connection:
+        async with self.database.read(seen) as connection:
             row = await queries.select(connection, user_id)
         if row is None:
             raise _no_user(user_id)
         return User(**row)
 
     @retry_on_failover(on=is_transient)
-    async def list(self, order: Order, limit: int, after: str | None) -> UserPage:
+    async def list(
+        self, order: Order, limit: int, after: str | None, seen: ConsistencyToken | None
+    ) -> UserPage:
         """Return a page of `limit` users; `after` is the `next` of the page before.
 
         Raises BadCursor.
         """
         last_id = None if after is None else cursor.decode(after, order)
-        async with self.database.read() as connection:
+        async with self.database.read(seen) as connection:
             rows = await queries.page(connection, order, last_id, limit + 1)
         items = [User(**row) for row in rows[:limit]]
         more = len(rows) > limit
         return UserPage(items=items, next=cursor.encode(order, items[-1].id) if more else None)
 
     @retry_on_failover(on=is_transient)
-    async def change(self, user_id: int, change: UserChange) -> User:
+    async def change(self, user_id: int, change: UserChange, key: IdempotencyKey) -> Written[User]:
         """Change what is given, and return the user."""
-        async with self.database.write() as connection:
+
+        async def update(connection: WriteConnection) -> User:
             row = await queries.update(connection, user_id, change.email, change.name)
             if row is None:
                 raise _no_user(user_id)
-        return User(**row)
+            return User(**row)
+
+        return await self.database.write_once(key, USER, update)
 
     @retry_on_failover(on=is_transient)
-    async def delete(self, user_id: int) -> None:
+    async def delete(self, user_id: int, key: IdempotencyKey) -> Written[None]:
         """Remove a user."""
-        async with self.database.write() as connection:
+
+        async def delete(connection: WriteConnection) -> None:
             if not await queries.delete(connection, user_id):
                 raise _no_user(user_id)
+
+        return await self.database.write_once(key, NOTHING, delete)
 
 
 def _no_user(user_id: int) -> NotFound:

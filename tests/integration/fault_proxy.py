@@ -28,6 +28,9 @@ from ops.embedded import free_port
 
 CONNECT_TIMEOUT = 2.0  # seconds for the proxy's own connection to its target
 CHUNK = 65536
+# Seconds until the server is told that a silent client is gone. In the stack its TCP keepalive does
+# that after 5 (deploy/postgres/postgresql.holdfast.conf), and HAProxy's on either side.
+SERVER_NOTICES = 1.0
 
 
 class Fault(Enum):
@@ -206,6 +209,8 @@ class _Connection:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             if self.silent:
+                await asyncio.sleep(SERVER_NOTICES)
+                _reset(self._server[1])
                 await asyncio.Event().wait()
         finally:
             for pump in pumps:
@@ -246,15 +251,17 @@ class _Connection:
         self._ended = not self.silent
 
     def close(self) -> None:
-        """Close both ends: in order when one of them did, else with a reset.
-
-        A linger time of 0 makes the kernel send RST instead of FIN, and forget what is unsent.
-        """
+        """Close both ends: in order when one of them did, else with a reset."""
         for _, writer in filter(None, (self._client, self._server)):
             if self._ended:
                 writer.close()
                 continue
-            sock = writer.get_extra_info("socket")
-            with contextlib.suppress(OSError):  # already gone
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+            _reset(writer)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with RST. A linger time of 0 makes the kernel forget what is unsent."""
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # already gone
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

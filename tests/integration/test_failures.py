@@ -270,61 +270,87 @@ async def test_terminated_backend_is_retried(
     assert await rows(admin, "terminated") == 1
 
 
-# ---------------------------------------------------------------- once COMMIT was sent: in doubt
-@pytest.mark.parametrize(
-    ("fault", "applied"),
-    [
-        pytest.param(Fault.CUT_BEFORE, 0, id="server never got it"),
-        pytest.param(Fault.LOSE_ANSWER, 1, id="answer lost"),
-        pytest.param(Fault.SWALLOW_ANSWER, 1, id="silence"),
-    ],
-)
-async def test_lost_commit_is_in_doubt(
+# ---------------------------------------------------------------- once COMMIT was sent: ask the key
+LOST_COMMITS = [
+    pytest.param(Fault.CUT_BEFORE, 0, id="server never got it"),
+    pytest.param(Fault.LOSE_ANSWER, 1, id="answer lost"),
+    pytest.param(Fault.SWALLOW_ANSWER, 1, id="silence"),
+]
+
+
+@pytest.mark.parametrize(("fault", "applied"), LOST_COMMITS)
+async def test_lost_commit_is_resolved(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection, fault: Fault, applied: int
 ) -> None:
-    """Once COMMIT was sent nothing is retried: the client is told that it cannot be known."""
+    """A COMMIT whose answer is lost: the key tells what became of it, and the client gets 201."""
+    async with (
+        FaultProxy(stack.primary.port) as proxy,
+        running_service(database, proxy.port, stack.standby.port, db_tcp_timeout=1) as service,
+    ):
+        trap = proxy.trap(b"COMMIT", fault)
+        response = await service.create("doubtful")
+        assert trap.count == 1
+        assert response.status_code == 201, response.text
+        assert "Idempotency-Replayed" not in response.headers  # to this client it is the first
+        assert await rows(admin, "doubtful") == 1
+        outcome = "applied" if applied else "absent"
+        assert service.metric("holdfast_database_resolved_commits_total", outcome=outcome) == 1
+        assert service.metric("holdfast_database_resolved_commits_total") == 1
+
+
+@pytest.mark.parametrize(("fault", "applied"), LOST_COMMITS)
+async def test_commit_in_doubt_at_the_deadline_is_said(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection, fault: Fault, applied: int
+) -> None:
+    """What cannot be resolved in time is told as such; the same key is safe to send again."""
     async with (
         FaultProxy(stack.primary.port) as proxy,
         running_service(database, proxy.port, stack.standby.port, request_deadline=2.0) as service,
     ):
-        trap = proxy.trap(b"COMMIT", fault, times=100)
-        response = await service.create("doubtful")
+        commit = proxy.trap(b"COMMIT", fault)
+        request = asyncio.create_task(service.create("doubtful"))
+        await commit.sprung.wait()
+        proxy.trap(b"idempotency_claim", Fault.CUT_BEFORE, times=1000)
+        response = await request
         assert response.status_code == 503
         assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
         assert "Retry-After" in response.headers
-        assert response.headers["X-Attempts"] == "1"
-        assert trap.count == 1
         assert await rows(admin, "doubtful") == applied
+
+        await proxy.forward()
+        key = {"Idempotency-Key": response.headers["Idempotency-Key"]}
+        body = {"email": "doubtful@example.com", "name": "doubtful"}
+        again = await service.client.post("/api/users", json=body, headers=key)
+        assert again.status_code == 201, again.text
+        assert ("Idempotency-Replayed" in again.headers) is bool(applied)
+        assert await rows(admin, "doubtful") == 1
 
 
 async def test_conversation_cut_anywhere(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection
 ) -> None:
-    """Wherever a conversation breaks off: acknowledged is there once, in doubt once at most."""
-    outcomes = set()
+    """Wherever a conversation breaks off: the client gets 201, and there is one row."""
+    attempts = set()
     async with (
         FaultProxy(stack.primary.port) as proxy,
         running_service(
             database, proxy.port, stack.standby.port, db_write_pool_min=0, db_probe_interval=60
         ) as service,
     ):
-        # From the first byte of the login to past the last of COMMIT, at about 560. COMMIT is 13
-        # bytes on the wire: a step of 11 cannot miss it.
-        for count in range(1, 700, 11):
+        # From the first byte of the login to past the last of the question that follows COMMIT,
+        # at about 1450. The shortest message that matters has 40 bytes.
+        for count in range(1, 1700, 19):
             await proxy.cut()
             await eventually("the pool to notice", lambda: service.pool("write")["size"] == 0)
             proxy.cut_after(count)
             response = await service.create(f"cut-{count}")
-            there = await rows(admin, f"cut-{count}")
-            retried = response.headers["X-Attempts"] != "1"
-            outcomes.add((response.status_code, retried))
-            if response.status_code == 201:
-                assert there == 1, count
-            else:
-                assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
-                assert there <= 1, count
-    # The range was wide enough: cut before COMMIT, in it, and never.
-    assert outcomes == {(201, True), (503, False), (201, False)}
+            assert response.status_code == 201, (count, response.text)
+            assert await rows(admin, f"cut-{count}") == 1, count
+            attempts.add(response.headers["X-Attempts"] != "1")
+        # The range was wide enough: cut before COMMIT, in it, after it, and never.
+        for outcome in ("applied", "absent"):
+            assert service.metric("holdfast_database_resolved_commits_total", outcome=outcome) >= 1
+    assert attempts == {True, False}
 
 
 # ---------------------------------------------------------------- committed locally
@@ -345,23 +371,55 @@ async def test_cancelled_replication_wait_is_said(
     assert await rows(admin, "local") == 1
 
 
-async def test_shutdown_in_replication_wait_is_in_doubt(
+async def test_shutdown_in_replication_wait_is_waited_for(
     disturbed_stack: EmbeddedStack,
     service: Service,
     admin: asyncpg.Connection,
     onlooker: asyncpg.Connection,
 ) -> None:
-    """A backend ended while it waits for its standby has committed locally: no retry."""
-    disturbed_stack.standby.kill()
+    """A backend ended while it waits for its standby has committed on the primary alone.
+
+    The key is found, but that is not passed off as replicated: the answer waits for the standby.
+    """
+    stack = disturbed_stack
+    stack.standby.kill()
     request = asyncio.create_task(service.create("ended"))
-    await admin.execute(
-        "SELECT pg_terminate_backend($1)", await waiting_backend(onlooker, "SyncRep")
-    )
+    first = await waiting_backend(onlooker, "SyncRep")
+    await admin.execute("SELECT pg_terminate_backend($1)", first)
+
+    async def another_waits() -> bool:
+        return await waiting_backend(onlooker, "SyncRep") != first
+
+    await eventually("the recall to wait for the standby", another_waits)
+    assert not request.done()
+    await asyncio.to_thread(stack.standby.start)
     response = await request
-    assert response.status_code == 503
-    assert response.json()["type"] == "urn:holdfast:problem:commit-in-doubt"
-    assert response.headers["X-Attempts"] == "1"
+    assert response.status_code == 201, response.text
+    assert "Durability" not in response.headers
     assert await rows(admin, "ended") == 1
+
+
+async def test_statement_timeout_spares_commit(
+    disturbed_stack: EmbeddedStack, database: str, onlooker: asyncpg.Connection
+) -> None:
+    """A COMMIT that waits for its standby outlasts the statement timeout, and is replicated then.
+
+    The server would end the wait with a warning, and the commit with success, on one node.
+    """
+    stack = disturbed_stack
+    async with running_service(
+        database, stack.primary.port, stack.standby.port, db_statement_timeout=0.5
+    ) as service:
+        stack.standby.kill()
+        request = asyncio.create_task(service.create("patient"))
+        await waiting_backend(onlooker, "SyncRep")
+        done, _ = await asyncio.wait([request], timeout=1.5)
+        assert not done
+        await asyncio.to_thread(stack.standby.start)
+        response = await request
+        assert response.status_code == 201, response.text
+        assert "Durability" not in response.headers
+        assert service.metric("holdfast_database_local_commits_total") == 0
 
 
 async def test_replicated_commit_is_not_marked(service: Service) -> None:

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.database import table as keys
 from service.metadata import metadata
 from service.users import table
 from tests.integration.support import alembic, superuser, through
@@ -39,7 +40,7 @@ async def test_metadata_and_migrations_agree(stack: EmbeddedStack, database: str
         )
         return compare_metadata(context, metadata)
 
-    assert table.users.metadata is metadata
+    assert table.users.metadata is keys.idempotency_keys.metadata is metadata
     url = f"postgresql+asyncpg://postgres@127.0.0.1:{stack.primary.port}/{database}"
     engine = create_async_engine(url)
     try:

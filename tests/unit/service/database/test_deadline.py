@@ -1,31 +1,54 @@
-"""service.database.deadline: one bound for everything below."""
+"""service.database.deadline and .unit: one bound for everything below."""
+
+import time
 
 import pytest
 
-from service.database.deadline import Deadline, current_deadline, deadline_scope
+from service.database.deadline import Deadline
+from service.database.unit import current_unit, patience, unit_of_work
+from service.errors import CommitInDoubt, CommitUnresolved
 
 
-def test_remaining_counts_down_past_zero() -> None:
-    """What remains is what was given less what has passed, and negative afterwards."""
-    assert Deadline.after(10).remaining() == pytest.approx(10, abs=0.1)
-    assert Deadline.after(-1).remaining() < 0
+def test_deadline_counts_down() -> None:
+    """What remains shrinks with time, and goes below nothing."""
+    assert 9 < Deadline.after(10).remaining() <= 10
+    assert Deadline(time.monotonic() - 1).remaining() <= -1
 
 
-def test_scope_ends() -> None:
-    """The current deadline is the innermost one, and none outside of all."""
-    outer, inner = Deadline.after(2), Deadline.after(1)
-
-    assert current_deadline() is None
-    with deadline_scope(outer):
-        with deadline_scope(inner):
-            assert current_deadline() is inner
-        assert current_deadline() is outer
-    assert current_deadline() is None
+def test_units_nest_and_end() -> None:
+    """The innermost unit of work counts, and none is left behind."""
+    assert current_unit() is None
+    with unit_of_work(10) as outer:
+        with unit_of_work(5) as inner:
+            assert current_unit() is inner
+        assert current_unit() is outer
+    assert current_unit() is None
 
 
-def test_scope_ends_with_an_error() -> None:
-    """An error inside does not leave the deadline behind."""
-    with pytest.raises(KeyError), deadline_scope(Deadline.after(1)):
+def test_unit_ends_with_an_error() -> None:
+    """Also when the block fails."""
+    with pytest.raises(KeyError), unit_of_work(1):
         raise KeyError
+    assert current_unit() is None
 
-    assert current_deadline() is None
+
+def test_patience_shortens_and_never_lengthens() -> None:
+    """A caller's patience bounds the units within; the service's own deadline stands."""
+    with patience(Deadline.after(1)), unit_of_work(10) as unit:
+        assert unit.deadline.remaining() <= 1
+    with patience(Deadline.after(100)), unit_of_work(10) as unit:
+        assert unit.deadline.remaining() <= 10
+    with unit_of_work(10) as unit:
+        assert unit.deadline.remaining() > 9
+
+
+def test_doubt_stays_until_it_is_resolved() -> None:
+    """A lost COMMIT lets the unit of work go on, and is not forgotten meanwhile."""
+    error = CommitInDoubt("gone", kind="timeout")
+    with unit_of_work(10) as unit:
+        unresolved = unit.doubt(error)
+        assert isinstance(unresolved, CommitUnresolved)
+        assert unresolved.kind == "timeout"
+        assert unit.in_doubt is error
+        unit.resolve()
+        assert unit.in_doubt is None

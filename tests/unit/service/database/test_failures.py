@@ -68,6 +68,12 @@ def test_loss_during_commit_is_in_doubt(error: Exception, kind: str) -> None:
     assert not is_transient(failure)
 
 
+def test_a_cancelled_statement_is_in_doubt_at_commit_alone() -> None:
+    """What follows COMMIT in its message may be what was cancelled."""
+    assert type(translate(answered("57014"), Phase.WORK)) is errors.StatementTimeout
+    assert type(translate(answered("57014"), Phase.COMMIT)) is errors.CommitInDoubt
+
+
 @pytest.mark.parametrize("phase", [Phase.WORK, Phase.COMMIT])
 @pytest.mark.parametrize(
     ("error", "expected", "kind"),
@@ -75,7 +81,6 @@ def test_loss_during_commit_is_in_doubt(error: Exception, kind: str) -> None:
         (answered("25006"), errors.NotWritable, "read-only"),
         (answered("40001"), errors.TransactionAborted, "serialization"),
         (answered("40P01"), errors.TransactionAborted, "deadlock"),
-        (answered("57014"), errors.StatementTimeout, "statement-timeout"),
         (answered("23505", n="users_email_key"), errors.ConstraintViolated, "unique"),
         (answered("23514", n="positive"), errors.ConstraintViolated, "check"),
         (answered("42P01"), errors.DatabaseFailure, "permanent"),

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import errors
-from service.database.deadline import current_deadline
+from service.database.admission import Admission
 from service.database.failures import is_transient
 from service.database.observer import Observer
 from service.database.retry import RetryPolicy, retry_on_failover
+from service.database.unit import current_unit
 
 AT_ONCE = RetryPolicy(deadline=60, attempts=5, waiting=False)
 LOST = errors.ConnectionLost("gone", kind="connection-lost")
@@ -46,6 +47,7 @@ class Endpoints:
     def __init__(self, policy: RetryPolicy) -> None:
         self.retry_policy = policy
         self.observer = Recorder()
+        self.admission = Admission(limit=10)
 
 
 class Work:
@@ -87,11 +89,11 @@ class Work:
     @retry_on_failover(on=is_transient)
     async def hold(self, seconds: float) -> float:
         """Take some time, and return the deadline's point in time."""
-        deadline = current_deadline()
-        assert deadline is not None
+        unit = current_unit()
+        assert unit is not None
         await asyncio.sleep(seconds)
         await self.step()
-        return deadline.at
+        return unit.deadline.at
 
 
 async def test_success_runs_once() -> None:
@@ -197,7 +199,7 @@ async def test_deadline_ends_with_the_unit_of_work() -> None:
     """Nothing of it is left for the next unit of work in the same task."""
     await Work("done").by_predicate()
 
-    assert current_deadline() is None
+    assert current_unit() is None
 
 
 async def test_nested_units_are_one() -> None:
@@ -220,6 +222,95 @@ async def test_cancellation_is_not_retried() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
+    assert work.runs == 0
+
+
+class Doubtful(Work):
+    """Units of work whose COMMITs are in doubt, until an attempt resolves it."""
+
+    @retry_on_failover(on=is_transient)
+    async def write(self) -> str:
+        """Leave a COMMIT in doubt where the outcome says so; resolve it where that is "done"."""
+        unit = current_unit()
+        assert unit is not None
+        try:
+            result = await self.step()
+        except errors.CommitInDoubt as error:
+            raise unit.doubt(error) from error
+        unit.resolve()
+        return result
+
+
+IN_DOUBT = errors.CommitInDoubt("who knows", kind="timeout")
+
+
+async def test_a_doubt_is_followed_by_another_attempt() -> None:
+    """A lost COMMIT that a key can resolve is a passing failure."""
+    assert await Doubtful(IN_DOUBT, "done").write() == "done"
+
+
+@pytest.mark.parametrize(
+    "later", [LOST, errors.DatabaseFailure("login", kind="login-refused"), IN_DOUBT]
+)
+async def test_what_stays_in_doubt_is_never_told_otherwise(later: Exception) -> None:
+    """After a lost COMMIT "nothing was applied" would be a guess, whatever fails afterwards."""
+    with pytest.raises(errors.CommitInDoubt) as raised:
+        await Doubtful(IN_DOUBT, LOST, later).write()
+
+    assert raised.value is IN_DOUBT
+
+
+KEY_IN_FLIGHT = errors.KeyInFlight("busy", kind="key-in-flight")
+
+
+async def test_a_key_in_flight_is_waited_for_and_told() -> None:
+    """For the policy's `key_wait`, not for the deadline; then the client gets it as it is."""
+    policy = RetryPolicy(deadline=60, key_wait=0.2, backoff_first=0.01, backoff_most=0.02)
+    work = Work(KEY_IN_FLIGHT, policy=policy)
+
+    started = time.monotonic()
+    with pytest.raises(errors.KeyInFlight):
+        await work.by_predicate()
+
+    assert 0.15 <= time.monotonic() - started < 2
+    assert work.runs > 2
+
+
+async def test_a_key_that_we_hold_ourselves_is_waited_for_longer() -> None:
+    """A session of ours that was lost keeps its key for a while: that is no client's fault."""
+    policy = RetryPolicy(deadline=0.5, key_wait=0.01, backoff_first=0.01, backoff_most=0.02)
+
+    class Claimed(Work):
+        @retry_on_failover(on=is_transient)
+        async def write(self) -> str:
+            unit = current_unit()
+            assert unit is not None
+            unit.claimed = True
+            return await self.step()
+
+    work = Claimed(KEY_IN_FLIGHT, policy=policy)
+    with pytest.raises(errors.Unavailable):
+        await work.write()
+    assert work.runs > 5
+
+
+async def test_a_token_that_nothing_explains_is_not_waited_for() -> None:
+    """A primary of the token's own timeline that is not as far: it never will have been."""
+    certain = errors.TokenAhead("far", kind="token-ahead", certain=True)
+    work = Work(certain)
+
+    with pytest.raises(errors.TokenAhead):
+        await work.by_predicate()
+    assert work.runs == 1
+
+
+async def test_too_many_are_refused_before_they_begin() -> None:
+    """Past the limit not even a first attempt is made."""
+    work = Work("done")
+    work.database.admission = Admission(limit=0)
+
+    with pytest.raises(errors.Overloaded):
+        await work.by_predicate()
     assert work.runs == 0
 
 

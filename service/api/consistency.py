@@ -1,0 +1,71 @@
+"""`Consistency-Token`: a read that sends the token of a write sees at least that write.
+
+Programs keep the token and send it as a header. A browser asks for a cookie once, by
+`Prefer: consistency-cookie` (RFC 7240) with a write; from then on every write renews it and every
+read sends it. The header wins over the cookie.
+"""
+
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, Request, Response
+
+from service.database import ConsistencyToken, Written
+from service.errors import BadConsistencyToken, HoldfastError, TokenAhead
+
+HEADER = "Consistency-Token"
+COOKIE = "consistency_token"
+PREFERENCE = "consistency-cookie"
+# Seconds that a browser keeps the cookie: longer than a replica may ever lag behind.
+COOKIE_AGE = 3600
+
+T = TypeVar("T")
+
+
+async def _seen(
+    request: Request,
+    header: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            description="The token of a write: the answer then has at least its state.",
+        ),
+    ] = None,
+) -> ConsistencyToken | None:
+    text = request.cookies.get(COOKIE) if header is None else header
+    return None if text is None else ConsistencyToken.parse(text)
+
+
+Seen = Annotated[ConsistencyToken | None, Depends(_seen)]
+
+
+class Announcer:
+    """Tells the client about a write, in the response's headers, and returns the write's value."""
+
+    def __init__(self, request: Request, response: Response) -> None:
+        preferences = request.headers.get("Prefer", "").lower()
+        self._asked = PREFERENCE in [each.strip() for each in preferences.split(",")]
+        self._has_cookie = COOKIE in request.cookies
+        self._response = response
+
+    def __call__(self, written: Written[T]) -> T:
+        """Write the headers."""
+        token = written.token.encode()
+        self._response.headers[HEADER] = token
+        if written.replayed:
+            self._response.headers["Idempotency-Replayed"] = "true"
+        if self._asked:
+            self._response.headers["Preference-Applied"] = PREFERENCE
+        if self._asked or self._has_cookie:
+            self._response.set_cookie(
+                COOKIE, token, max_age=COOKIE_AGE, httponly=True, samesite="lax"
+            )
+        return written.value
+
+
+Announce = Annotated[Announcer, Depends()]
+
+
+def forget(request: Request, error: HoldfastError, response: Response) -> None:
+    """Take a cookie back that cannot be used: a browser would send it again and again."""
+    if isinstance(error, BadConsistencyToken | TokenAhead) and HEADER not in request.headers:
+        response.delete_cookie(COOKIE, httponly=True, samesite="lax")

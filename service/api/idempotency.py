@@ -1,0 +1,91 @@
+"""The `Idempotency-Key` header, of draft-ietf-httpapi-idempotency-key-header-07.
+
+A key is an RFC 8941 string ("in quotes"); one without quotes is taken too, as many clients send it,
+and means the same key. Without any the edge makes one (deploy/nginx), so that it may send the
+request again when something dies under it; and without that the service does, for its own retries.
+Whichever it was is told in the response's `Idempotency-Key`: after an answer in doubt it can be
+sent again. Keys that no client chose are kept for a shorter time.
+
+What a key is used for is the method, the path with its query, and the body; a JSON body counts by
+its values, not by its spaces or the order of its members.
+"""
+
+import json
+import re
+import uuid
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from service.database import IdempotencyKey
+from service.errors import BadIdempotencyKey
+from service.observability.record import current_record
+
+NAME = "Idempotency-Key"
+LENGTH_MOST = 255
+EDGE_PREFIX = "edge-"
+# RFC 8941, 3.3.3: printable ASCII, with backslash and quote escaped.
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+_BARE = re.compile(r"[A-Za-z0-9._~:/+=@-]+")
+
+
+def parse(text: str) -> str:
+    """Return the key in a header. Raises BadIdempotencyKey."""
+    quoted = _QUOTED.fullmatch(text.strip())
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text.strip()
+    if not quoted and not _BARE.fullmatch(key):
+        raise _bad()
+    if not 1 <= len(key) <= LENGTH_MOST:
+        raise _bad()
+    return key
+
+
+def quote(key: str) -> str:
+    """Return a key as a header has it."""
+    escaped = re.sub(r'(["\\])', r"\\\1", key)
+    return f'"{escaped}"'
+
+
+async def _idempotency_key(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias=NAME,
+            description="A string of the client's choice, new for each write and the same when "
+            "it is sent again: the write is then applied once, and answered as the first time.",
+        ),
+    ] = None,
+) -> IdempotencyKey:
+    found = request.headers.getlist(NAME)
+    if len(found) > 1:
+        raise _bad()
+    key = parse(found[0]) if found else uuid.uuid4().hex
+    chosen = bool(found) and not key.startswith(EDGE_PREFIX)
+    current_record().idempotency_key = quote(key)
+    request_bytes = await _request(request)
+    return IdempotencyKey.of(key, owner=_owner(), request=request_bytes, chosen=chosen)
+
+
+Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]
+
+
+def _owner() -> str:
+    """Return who sent the request: nobody in particular, as long as clients are not told apart."""
+    return ""
+
+
+async def _request(request: Request) -> bytes:
+    body = await request.body()
+    with suppress(ValueError, RecursionError):  # not JSON: the bytes as they are
+        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    parts = (request.method, request.url.path, request.url.query)
+    return b"\0".join([*(part.encode() for part in parts), body])
+
+
+def _bad() -> BadIdempotencyKey:
+    return BadIdempotencyKey(
+        f"Send one {NAME} of 1 to {LENGTH_MOST} printable ASCII characters in double quotes, such "
+        f'as {NAME}: "8e03978e-40d5-43dd-bc93-6894a57f9324", or none.'
+    )

@@ -1,0 +1,165 @@
+"""Exactly once: a key, what it was used for and its result, stored in the effect's transaction.
+
+One attempt of a keyed write, in order:
+
+1. BEGIN, and in the same message `idempotency_claim` (alembic/versions/0004): a lock on the key
+   until the transaction ends, so that two attempts never run at a time, also not while the
+   server still works on a COMMIT whose client is gone;
+2. the effect, if the key is not known yet;
+3. the key and the effect's result, the one extra statement;
+4. COMMIT. If its answer is lost the next attempt asks the key: known means done, and the stored
+   result is the answer; unknown means that nothing was applied, and the effect runs.
+
+A known key is read FOR UPDATE and committed again: that COMMIT waits for the standby as the first
+one should have, so a result that only the primary has is not passed off as replicated.
+"""
+
+import hashlib
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
+
+from service.database.connections import Commit, Link, WriteConnection, rolled_back_on_error
+from service.database.consistency import ConsistencyToken
+from service.database.unit import UnitOfWork
+from service.errors import KeyInFlight, KeyReused, TransactionAborted
+
+T = TypeVar("T")
+
+# Seconds that a key made here is kept: longer than any request of its own, and for a client that
+# sends it again after an answer in doubt.
+OWN_LIFETIME = 3600.0
+
+RECORD = """
+    INSERT INTO idempotency_keys AS known (digest, fingerprint, result, expires_at)
+    VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+    ON CONFLICT (digest) DO UPDATE
+       SET fingerprint = excluded.fingerprint, result = excluded.result,
+           expires_at = excluded.expires_at
+     WHERE known.expires_at <= now()
+ RETURNING true
+"""
+RECALL = """
+    SELECT fingerprint, result FROM idempotency_keys
+     WHERE digest = $1 AND expires_at > now()
+       FOR UPDATE
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The identity of one write. Two clients' equal keys are different keys."""
+
+    digest: bytes  # of the owner and the key: of one size, and safe in a log
+    fingerprint: bytes  # of what the key is used for
+    lifetime: float | None = None  # seconds it is remembered; None: the database's setting
+
+    @classmethod
+    def of(cls, key: str, *, owner: str, request: bytes, chosen: bool = True) -> Self:
+        """Return the key that the client `owner` gave to `request`, or that was made for it."""
+        lifetime = None if chosen else OWN_LIFETIME
+        return cls(_digest(owner.encode(), key.encode()), _digest(request), lifetime)
+
+    @classmethod
+    def made(cls) -> Self:
+        """Return a new key, for a write that nobody can send again.
+
+        To be made before the method that `@retry_on_failover` runs: all its attempts share it.
+        """
+        return cls(secrets.token_bytes(32), b"", OWN_LIFETIME)
+
+
+class Codec(Protocol[T]):
+    """Writes a result down as text, and reads it again."""
+
+    def dump(self, value: T, /) -> str:
+        """Return the text to store."""
+
+    def load(self, text: str, /) -> T:
+        """Return the result that `dump` wrote, perhaps with an older version of the code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[T]):
+    """What a keyed write returns."""
+
+    value: T
+    commit: Commit
+    recalled: bool  # the key was known: nothing was applied by this attempt
+    own: bool  # an earlier attempt of this very call had sent COMMIT
+
+    @property
+    def replayed(self) -> bool:
+        """Whether another call did it before."""
+        return self.recalled and not self.own
+
+    @property
+    def token(self) -> ConsistencyToken:
+        """What a read needs to see this write."""
+        return ConsistencyToken(self.commit.position)
+
+
+Effect: TypeAlias = Callable[[WriteConnection], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedWrite(Generic[T]):
+    """One write with its key, ready to be attempted."""
+
+    key: IdempotencyKey
+    codec: Codec[T]
+    effect: Effect[T]
+    lifetime: float  # seconds, of keys that have none of their own
+
+    async def attempt(self, link: Link, unit: UnitOfWork) -> Written[T]:
+        """Apply the effect, or return what it did before.
+
+        Raises DatabaseError, KeyReused, and whatever the effect raises; then nothing was applied,
+        save with CommitInDoubt.
+        """
+        async with rolled_back_on_error(link):
+            known = not await self._claim(link, unit)
+            value = await (self._recall(link) if known else self._apply(link, unit))
+        own, unit.sent_commit = unit.sent_commit, True
+        commit = await link.commit(resolvable=True)
+        unit.resolve()
+        return Written(value, commit, recalled=known, own=own)
+
+    async def _claim(self, link: Link, unit: UnitOfWork) -> bool:
+        try:
+            return await link.claim(self.key.digest)
+        finally:
+            # Unless it was refused; and of one whose answer was lost nobody knows.
+            unit.claimed |= not isinstance(sys.exception(), KeyInFlight)
+
+    async def _apply(self, link: Link, unit: UnitOfWork) -> T:
+        unit.resolve()  # the key is unknown, and nobody else works on it: nothing was applied
+        value = await self.effect(WriteConnection(link))
+        lifetime = self.lifetime if self.key.lifetime is None else self.key.lifetime
+        stored = self.codec.dump(value)
+        key = self.key
+        if not await link.fetchval(RECORD, key.digest, key.fingerprint, stored, lifetime):
+            raise TransactionAborted("Another request stored this key", kind="key-taken")
+        return value
+
+    async def _recall(self, link: Link) -> T:
+        await link.begin()
+        row = await link.fetchrow(RECALL, self.key.digest)
+        if row is None:
+            raise TransactionAborted("The key expired meanwhile", kind="key-expired")
+        if row["fingerprint"] != self.key.fingerprint:
+            raise KeyReused(
+                "This idempotency key was used for a different request. Use a new key for each "
+                "write, and the same key only to repeat one."
+            )
+        return self.codec.load(row["result"])
+
+
+def _digest(*parts: bytes) -> bytes:
+    """Return SHA-256 of the parts, each with its length before it: no two lists look alike."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8) + part)
+    return whole.digest()

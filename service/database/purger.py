@@ -1,0 +1,82 @@
+"""Removes expired idempotency keys, in small batches, by one instance at a time.
+
+Out of the way of writes: a batch holds one connection for milliseconds, takes no lock that a write
+waits for, does not wait for a standby, and skips rows that are being read.
+"""
+
+import asyncio
+import random
+
+from service.database.connections import Link, rolled_back_on_error
+from service.database.deadline import Deadline
+from service.database.observer import Observer
+from service.database.pools import Pool
+from service.errors import DatabaseError
+
+BATCH = 500
+PAUSE = 0.05  # seconds between two batches
+BOUND = 5.0  # seconds for one batch
+# Any number that nothing else in the database takes for its advisory lock. Keys take the numbers
+# of their digests: one that meets this is only waited for.
+LOCK = 7_052_314_401
+TURN = "SELECT pg_try_advisory_xact_lock($1)"
+PURGE = """
+    DELETE FROM idempotency_keys WHERE digest = ANY (ARRAY(
+        SELECT digest FROM idempotency_keys
+         WHERE expires_at <= now() ORDER BY expires_at LIMIT $1
+           FOR UPDATE SKIP LOCKED))
+ RETURNING true
+"""
+
+
+class Purger:
+    """Runs as a task from `start` to `stop`; `interval` in seconds."""
+
+    def __init__(self, pool: Pool, observer: Observer, interval: float) -> None:
+        self._pool = pool
+        self._observer = observer
+        self._interval = interval
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="purger")
+
+    async def stop(self) -> None:
+        """End, and wait for it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval * random.uniform(0.5, 1))  # noqa: S311 - a spread
+            await self.purge()
+
+    async def purge(self) -> int:
+        """Remove what has expired, unless another instance does; return the number of keys."""
+        total = 0
+        try:
+            while (gone := await self._batch()) > 0:
+                total += gone
+                self._observer.purged(gone)
+                if gone < BATCH:
+                    break
+                await asyncio.sleep(PAUSE)
+        except DatabaseError:
+            pass  # counted where it happened; the next turn is soon enough
+        return total
+
+    async def _batch(self) -> int:
+        async with self._pool.lend(Deadline.after(BOUND)) as link:
+            async with rolled_back_on_error(link):
+                await link.begin(wait_for_standby=False)
+                gone = await _delete(link)
+            await link.commit()
+        return gone
+
+
+async def _delete(link: Link) -> int:
+    if not await link.fetchval(TURN, LOCK):
+        return 0
+    return len(await link.fetch(PURGE, BATCH))

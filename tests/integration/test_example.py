@@ -1,0 +1,165 @@
+"""The example of docs/how-to-use-it.md, run on a database that fails on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from examples.payments import Ledger
+from ops.embedded.pair import APP, OWNER
+from service.database import Database, DatabaseOptions, EndpointOptions, Observer, Route
+from service.errors import KeyReused
+from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.support import ROOT, superuser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from ops.embedded import EmbeddedStack
+
+ORDERS = 50
+GUIDE = ROOT / "docs" / "how-to-use-it.md"
+
+
+def fenced(language: str) -> list[str]:
+    """Return the guide's blocks of one language."""
+    return [block.split("```")[0] for block in GUIDE.read_text().split(f"```{language}\n")[1:]]
+
+
+class Watcher(Observer):
+    """Keeps the routes that were taken, and what became of commits in doubt."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+        self.resolved_as: list[bool] = []
+
+    def routed(self, route: Route) -> None:
+        """Keep it."""
+        self.routes.append(route)
+
+    def resolved(self, *, applied: bool) -> None:
+        """Keep it."""
+        self.resolved_as.append(applied)
+
+
+@pytest.fixture
+async def payments(stack: EmbeddedStack, database: str) -> str:
+    """Name a database with the guide's table, made by the guide's own statement."""
+    async with superuser(stack, database) as admin:
+        await admin.execute(f"SET ROLE {OWNER}")
+        await admin.execute(fenced("sql")[0])
+    return database
+
+
+@pytest.fixture
+def watcher() -> Watcher:
+    """Watch the ledger's database."""
+    return Watcher()
+
+
+@pytest.fixture
+async def ledger(
+    stack: EmbeddedStack, payments: str, proxy: FaultProxy, watcher: Watcher
+) -> AsyncIterator[Ledger]:
+    """Open the example on the fault proxy and on the standby."""
+    options = DatabaseOptions(
+        write=EndpointOptions(host="127.0.0.1", port=proxy.port),
+        read=EndpointOptions(host="127.0.0.1", port=stack.standby.port),
+        name=payments,
+        user=APP,
+    )
+    async with Database(options, watcher) as database:
+        yield Ledger(database)
+
+
+def test_the_guide_shows_this_very_file() -> None:
+    """The guide's example is the file that is tested here, to the letter."""
+    assert (ROOT / "examples" / "payments.py").read_text() in fenced("python")
+
+
+async def test_every_lost_commit_is_paid_once(
+    ledger: Ledger, proxy: FaultProxy, watcher: Watcher
+) -> None:
+    """With every COMMIT's answer lost each order is paid once, and paying again changes nothing."""
+    first = []
+    for order in range(ORDERS):
+        trap = proxy.trap(b"COMMIT", Fault.LOSE_ANSWER)
+        first.append(await ledger.pay(f"order-{order}", "ada", 100 + order))
+        assert trap.count == 1
+    assert watcher.resolved_as == [True] * ORDERS
+    assert not any(payment.replayed for payment in first)
+    again = [await ledger.pay(f"order-{order}", "ada", 100 + order) for order in range(ORDERS)]
+    assert all(payment.replayed for payment in again)
+    assert [payment.value for payment in again] == [payment.value for payment in first]
+    assert len({payment.value for payment in first}) == ORDERS
+    balance = await ledger.balance("ada", again[-1].token)
+    assert balance == sum(100 + order for order in range(ORDERS))
+
+
+async def test_an_order_cannot_be_paid_differently(ledger: Ledger) -> None:
+    """The key covers account and amount: another amount is refused, another account is none."""
+    await ledger.pay("order", "ada", 100)
+    with pytest.raises(KeyReused):
+        await ledger.pay("order", "ada", 200)
+    other = await ledger.pay("order", "grace", 300)
+    assert not other.replayed
+    assert await ledger.balance("ada", other.token) == 100
+    assert await ledger.balance("grace", other.token) == 300
+
+
+async def test_a_token_sees_past_a_paused_standby(
+    disturbed_stack: EmbeddedStack, ledger: Ledger, watcher: Watcher
+) -> None:
+    """While the standby does not replay, a read with the token sees the payment; without it not."""
+    await ledger.balance("ada")  # connected, so that the pause is the only thing amiss
+    disturbed_stack.standby.sql("SELECT pg_wal_replay_pause()")
+    try:
+        paid = await ledger.pay("order", "ada", 100)
+        watcher.routes.clear()
+        assert await ledger.balance("ada") == 0
+        assert watcher.routes == [Route.READ]
+        assert await ledger.balance("ada", paid.token) == 100
+        assert watcher.routes[1:] == [Route.READ, Route.READ_FALLBACK]
+    finally:
+        disturbed_stack.standby.sql("SELECT pg_wal_replay_resume()")
+
+
+async def test_opening_and_closing(stack: EmbeddedStack, payments: str) -> None:
+    """The guide's program, led to this database through HAProxy, pays and sees the payment."""
+    program = fenced("python")[1]
+    for shown, here in (
+        ("172.30.0.100", "127.0.0.1"),
+        ("port=6432", f"port={stack.write_port}"),
+        ("port=6433", f"port={stack.read_port}"),
+        ('name="ledger"', f'name="{payments}"'),
+        ('user="ledger_app"', f'user="{APP}"'),
+    ):
+        assert shown in program
+        program = program.replace(shown, here)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    assert (process.returncode, printed.decode().split()) == (0, ["1", "False", "1250"])
+
+
+async def test_taking_it(tmp_path: Path) -> None:
+    """Copied by the guide's commands under another name, it imports, and needs asyncpg alone."""
+    look = (
+        "import sys, ledger.database as taken;"
+        "print(taken.Database.__module__, *sorted({name.partition('.')[0] for name in sys.modules}"
+        " & {'asyncpg', 'service', 'sqlalchemy', 'pydantic', 'fastapi'}))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-ec", f'{fenced("sh")[0]}\nexec "$PYTHON" -c "$LOOK"'),
+        cwd=tmp_path,
+        env={"HOLDFAST": str(ROOT), "PYTHON": sys.executable, "LOOK": look, "PATH": os.defpath},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert printed.decode().split() == ["ledger.database.routing", "asyncpg"]

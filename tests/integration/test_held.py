@@ -1,0 +1,95 @@
+"""Held, not failed, and not without bounds: in time, in number, and at the herd's return."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.database.pools import CONNECTS_AT_ONCE
+from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.service_client import running_service
+from tests.integration.support import eventually
+
+if TYPE_CHECKING:
+    from ops.embedded import EmbeddedStack
+
+LIMIT = 20
+
+
+async def test_past_the_limit_requests_are_refused_at_once(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """While the database is away LIMIT requests are held; the next gets 503, and nobody fails."""
+    async with running_service(
+        database, proxy.port, stack.standby.port, requests_held_most=LIMIT
+    ) as service:
+        assert (await service.create("before")).status_code == 201
+        await proxy.refuse()
+        held = [asyncio.create_task(service.create(f"held-{n}")) for n in range(LIMIT)]
+        await eventually(
+            "all to be held", lambda: service.metric("holdfast_database_units_held") == LIMIT
+        )
+        started = time.monotonic()
+        refused = await service.create("one-too-many")
+        assert time.monotonic() - started < 1
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:holdfast:problem:overloaded"
+        assert int(refused.headers["Retry-After"]) >= 1
+        await proxy.forward()
+        answers = await asyncio.gather(*held)
+        assert {answer.status_code for answer in answers} == {201}
+        assert service.metric("holdfast_database_units_held") == 0
+        assert (await service.create("afterwards")).status_code == 201
+
+
+async def test_a_client_may_shorten_the_deadline(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """`Request-Timeout` ends the wait early, and cannot lengthen the service's own deadline."""
+    async with running_service(
+        database, proxy.port, stack.standby.port, request_deadline=2.0
+    ) as service:
+        await proxy.refuse()
+        took = {}
+        for timeout in ("0.3", "60"):
+            started = time.monotonic()
+            response = await service.client.delete(
+                "/api/users/1", headers={"Request-Timeout": timeout}
+            )
+            took[timeout] = time.monotonic() - started
+            assert response.status_code == 503, response.text
+            assert response.json()["type"] == "urn:holdfast:problem:unavailable"
+        assert took["0.3"] < 1 < took["60"] < 4
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf", "1e999", "٣"])
+async def test_a_timeout_that_is_none_is_refused(
+    stack: EmbeddedStack, database: str, text: str
+) -> None:
+    """A bound that cannot be kept is 400, not ignored."""
+    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+        response = await service.client.get(
+            "/api/users", headers={"Request-Timeout": text.encode()}
+        )
+        assert response.status_code == 400
+        assert response.json()["type"] == "urn:holdfast:problem:bad-request-timeout"
+
+
+async def test_the_pool_refills_gradually(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """At the herd's return only a few connections are on their way at a time."""
+    async with running_service(
+        database, proxy.port, stack.standby.port, db_write_pool_min=0, db_probe_interval=60
+    ) as service:
+        # The logins wait here: whoever may connect at a time shows.
+        login = proxy.trap(b"holdfast_app", Fault.HOLD, times=1000)
+        herd = [asyncio.create_task(service.create(f"herd-{n}")) for n in range(10)]
+        await eventually("logins to wait", lambda: login.count >= CONNECTS_AT_ONCE)
+        await asyncio.wait(herd, timeout=0.5)  # time enough for a fifth
+        assert login.count == CONNECTS_AT_ONCE
+        login.release()
+        assert {answer.status_code for answer in await asyncio.gather(*herd)} == {201}

@@ -1,0 +1,38 @@
+"""service.database.consistency: tokens."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.database.connections import Position
+from service.database.consistency import ConsistencyToken
+from service.errors import BadConsistencyToken
+
+POSITIONS = st.builds(Position, st.integers(0, 2**32 - 1), st.integers(0, 2**63 - 1))
+
+
+@given(POSITIONS)
+def test_tokens_are_read_back(position: Position) -> None:
+    """Every position survives its token, which is safe in a header, a cookie and a URL."""
+    text = ConsistencyToken(position).encode()
+
+    assert ConsistencyToken.parse(text).position == position
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@given(POSITIONS, st.data())
+def test_a_changed_token_is_noticed(position: Position, data: st.DataObject) -> None:
+    """One wrong character, and it is no token."""
+    text = ConsistencyToken(position).encode()
+    index = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.sampled_from("ABCxyz019-_").filter(lambda each: each != text[index]))
+
+    with pytest.raises(BadConsistencyToken):
+        ConsistencyToken.parse(text[:index] + other + text[index + 1 :])
+
+
+@given(st.text())
+def test_anything_else_is_refused(text: str) -> None:
+    """No text makes the parser fail in another way."""
+    with pytest.raises(BadConsistencyToken):
+        ConsistencyToken.parse(text)

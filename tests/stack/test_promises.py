@@ -13,7 +13,9 @@ from ops import cluster
 from tests.stack.load import Load
 from tests.stack.support import (
     REDUNDANT_LIMIT,
+    address,
     docker,
+    dropping,
     is_redundant,
     kill,
     primary,
@@ -26,6 +28,9 @@ REQUEST_DEADLINE = 15.0
 
 AFTER = 3.0
 """Seconds of load once the stack is whole again."""
+
+SILENT = 8.0
+"""Seconds of load while a part is silent: more than twice what noticing it takes."""
 
 APPS = ("app1", "app2")
 keys = pytest.mark.parametrize("keyed", [True, False], ids=["keys", "no keys"])
@@ -87,6 +92,31 @@ def test_an_app_is_killed(app: str) -> None:
         kill(app)
         load.run_for(AFTER)
         start(app)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_an_app_falls_silent() -> None:
+    """As when its machine loses power: no FIN, no RST, and nobody refuses."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    app = address("app1")
+    with Load(keyed=True) as load:
+        with dropping(holder, received=f"ip saddr {app}", sent=f"ip daddr {app}"):
+            load.run_for(SILENT)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_the_proxy_with_the_virtual_ip_loses_its_cable() -> None:
+    """As above, for a proxy: nobody closes the connections it had."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    with Load(keyed=True) as load:
+        docker("exec", holder, "ip", "link", "set", "eth0", "down")
+        load.run_for(SILENT)
+        kill(holder)  # a new one has its cable again
+        start(holder)
         go_on(load)
     assert_kept(load)
 

@@ -34,9 +34,10 @@ POLL_MOST = 0.02
 # Seconds during which a standby that was waited for in vain is asked once, and not waited for.
 MEMORY = 1.0
 
+# NULL on a primary, which has replayed nothing.
 REPLAYED = """
-    SELECT pg_is_in_recovery()
-           AND pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= $1::bigint
+    SELECT CASE WHEN pg_is_in_recovery()
+                THEN pg_last_wal_replay_lsn() - '0/0'::pg_lsn >= $1::bigint END
 """
 
 
@@ -77,14 +78,17 @@ class Readers:
         self._behind = Deadline(float("-inf"))
 
     async def reach(self, link: Link, token: ConsistencyToken, deadline: Deadline) -> bool:
-        """Say whether the reader has reached the token, after waiting for it if need be.
+        """Say whether the reader has reached the token, after waiting for a standby if need be.
 
-        Half of the time that is left is kept for the primary, which answers otherwise.
+        Half of the time that is left is kept for the primary, which answers otherwise. A primary
+        among the readers is not waited for: it has the state of the token, or never will.
         """
         hopeless = self._behind.remaining() > 0
         bound = 0.0 if hopeless else min(self._bound, deadline.remaining() / 2)
         give_up, pause = Deadline.after(bound), POLL_FIRST
-        while not await link.fetchval(REPLAYED, token.position.lsn):
+        while not (replayed := await link.fetchval(REPLAYED, token.position.lsn)):
+            if replayed is None:
+                return _includes(await link.position(), token.position)
             if (left := give_up.remaining()) <= 0:
                 if not hopeless:
                     self._behind = Deadline.after(MEMORY)
@@ -97,12 +101,17 @@ class Readers:
 async def confirm(link: Link, token: ConsistencyToken) -> None:
     """Make sure that the primary behind `link` has reached the token. Raises TokenAhead."""
     wanted, there = token.position, await link.position()
-    if there.timeline > wanted.timeline:
-        return
-    if there.timeline == wanted.timeline and there.lsn >= wanted.lsn:
+    if _includes(there, wanted):
         return
     message = f"The token stands for {wanted}, the primary is at {there}"
     raise TokenAhead(message, kind="token-ahead", certain=there.timeline == wanted.timeline)
+
+
+def _includes(there: Position, wanted: Position) -> bool:
+    """Say whether a primary that is at `there` has the state of `wanted`: see above."""
+    if there.timeline != wanted.timeline:
+        return there.timeline > wanted.timeline
+    return there.lsn >= wanted.lsn
 
 
 def _bad() -> BadConsistencyToken:

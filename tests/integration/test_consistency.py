@@ -136,6 +136,19 @@ async def test_a_lagging_replica_is_not_waited_for_each_time(
         assert min(times[1:]) < 0.25
 
 
+async def test_a_primary_among_the_readers_answers_at_once(
+    stack: EmbeddedStack, database: str
+) -> None:
+    """The read port leads to the primary as well: that one has the write, and replays nothing."""
+    primary = stack.primary.port
+    async with running_service(database, primary, primary, consistency_wait=20) as service:
+        created = await service.create("reader-is-primary")
+        started = time.monotonic()
+        response = await read(service, created.headers["Location"], created.headers[TOKEN])
+        assert (response.status_code, response.headers["X-Route"]) == (200, "read")
+        assert time.monotonic() - started < 2
+
+
 async def test_a_token_survives_a_failover(disturbed_stack: EmbeddedStack, database: str) -> None:
     """A token of the old primary holds on its successor, and on the node that rejoins it."""
     stack = disturbed_stack

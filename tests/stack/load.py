@@ -1,7 +1,9 @@
 """An open-loop client: requests leave on a fixed schedule, whatever becomes of those before them.
 
 A client that waits for an answer before it asks again hides a pause, as it sends nothing while
-it lasts. This one goes on as independent users do, never retries, and remembers every outcome.
+it lasts. This one goes on as independent users do, never retries, and remembers every outcome. It
+takes a quarter of a core, and on two shared cores sends half of its requests within 1 ms of their
+time: one process is enough.
 """
 
 from __future__ import annotations
@@ -33,10 +35,8 @@ SETTLED = 2.0
 CLIENTS = 8
 """httpx looks through all connections of a client for each request: a few clients share them."""
 
-KEY = "Idempotency-Key"
 TOKEN = "Consistency-Token"
-SHOWN = 10
-"""Failures that a report quotes."""
+SHOWN = 10  # failures that a report quotes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Outcome:
 
     what: str
     due: float  # after the load began
-    sent: float
+    sent: float  # how late: the client's own share of the latency
     latency: float
     status: int | None
     problem: str  # empty when the answer was the right one
@@ -65,8 +65,6 @@ class Load:
     """Writes and reads through the edge, on a thread of its own, for as long as the block runs."""
 
     keyed: bool
-    writes_per_second: float = WRITES_PER_SECOND
-    reads_per_second: float = READS_PER_SECOND
     prefix: str = field(default_factory=lambda: f"load{uuid.uuid4().hex[:8]}")
     outcomes: list[Outcome] = field(default_factory=list)
     processor: float = 0.0  # the part of one core that the client itself took
@@ -135,8 +133,8 @@ class Load:
         self._began = time.monotonic()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._on_schedule(self.writes_per_second, self._write, turn))
-                group.create_task(self._on_schedule(self.reads_per_second, self._read, turn))
+                group.create_task(self._on_schedule(WRITES_PER_SECOND, self._write, turn))
+                group.create_task(self._on_schedule(READS_PER_SECOND, self._read, turn))
         finally:
             for client in clients:
                 await client.aclose()
@@ -158,7 +156,7 @@ class Load:
 
     async def _write(self, client: httpx.AsyncClient, due: float) -> None:
         user = new_user(self.prefix)
-        headers = {KEY: f'"{uuid.uuid4()}"'} if self.keyed else {}
+        headers = {"Idempotency-Key": f'"{uuid.uuid4()}"'} if self.keyed else {}
         request = client.build_request("POST", "/api/users", json=user, headers=headers)
         answer = await self._send("write", client, request, user["email"], due)
         if answer is not None:

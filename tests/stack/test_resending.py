@@ -1,0 +1,89 @@
+"""The deployed nginx.conf sends a request again where that is safe, and nowhere else.
+
+A second nginx runs in vip-access, with the same file but for its ports and for the address that it
+passes to: there is a tiny server of ours, which reads a request and hangs up, as a proxy does that
+is killed. tests/integration/test_resending.py asks the same of HAProxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.stack.support import address, docker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+HOST = "172.30.0.1"  # this machine, as the stack's network has it
+SHIFT = 10_000  # the second nginx listens on the first one's ports, plus this
+KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+CONFIGURATION = "/tmp/second.conf"  # noqa: S108 - in the container
+WRITES = ("POST", "PATCH", "PUT", "DELETE")
+
+
+@dataclass
+class Dying:
+    """A server that hangs up on the first request and answers the others."""
+
+    received: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request, as far as its header."""
+        await reader.readuntil(b"\r\n\r\n")
+        self.received += 1
+        if self.received > 1:
+            writer.write(ANSWER)
+        writer.close()
+
+
+@asynccontextmanager
+async def second_nginx(port: int) -> AsyncIterator[str]:
+    """Run the deployed file once more, passing requests to `port` of this machine."""
+    text = docker("exec", "vip-access", "cat", "/etc/nginx/nginx.conf")
+    text = text.replace("172.30.0.100:80 ", f"{HOST}:{port} ")
+    text = text.replace("172.30.0.100:80;", f"{HOST}:{port};").replace("nginx.pid", "second.pid")
+    text = re.sub(r"listen (\d+)", lambda found: f"listen {int(found[1]) + SHIFT}", text)
+    docker("exec", "vip-access", "sh", "-c", f"cat >{CONFIGURATION} <<'END'\n{text}\nEND")
+    docker("exec", "--detach", "vip-access", "nginx", "-c", CONFIGURATION)
+    try:
+        yield f"http://{address('vip-access')}:{8080 + SHIFT}"
+    finally:
+        docker("exec", "vip-access", "nginx", "-c", CONFIGURATION, "-s", "stop")
+
+
+async def ask(method: str, headers: dict[str, str]) -> tuple[int, int]:
+    """Return the status that a client gets, and how often the dying server got its request."""
+    dying = Dying()
+    server = await asyncio.start_server(dying.serve, "0.0.0.0", 0)  # noqa: S104 - from the container
+    port = server.sockets[0].getsockname()[1]
+    retrying = httpx.AsyncHTTPTransport(retries=5)  # connecting only: until nginx listens
+    async with server, second_nginx(port) as url, httpx.AsyncClient(transport=retrying) as client:
+        body = None if method in {"GET", "HEAD"} else b"a body"
+        answer = await client.request(method, f"{url}/api/users", content=body, headers=headers)
+    return answer.status_code, dying.received
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_read_is_sent_again(method: str) -> None:
+    """A read survives the proxy that had it."""
+    assert await ask(method, {}) == (200, 2)
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_with_a_key_is_sent_again(method: str) -> None:
+    """So does a write that the service knows by its key."""
+    assert await ask(method, KEY) == (200, 2)
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_write_without_a_key_is_sent_once(method: str) -> None:
+    """It may have been done: nobody but the client can decide."""
+    assert await ask(method, {}) == (502, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 
 from ops.console import StackError
@@ -16,6 +17,9 @@ NODES = ("postgres1", "postgres2", "postgres3")
 PROXIES = ("haproxy1", "haproxy2")
 VIP = "172.30.0.100"
 ONE_SHOT = "db-migrate"
+
+WHOLE = {"apps": 2, "pg_primary": 1, "pg_any": 2}
+"""The servers that are up in each of HAProxy's backends when nothing is amiss."""
 
 LOOK_LIMIT = 10.0
 """Seconds for one question to one container."""
@@ -119,3 +123,9 @@ def backends() -> list[dict[str, str]]:
     header = lines[0].split(",") if lines else []
     rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
     return [row for row in rows if row["svname"] not in {"FRONTEND", "BACKEND"}]
+
+
+def is_whole() -> bool:
+    """Tell whether every container is healthy and HAProxy has all the servers it should have."""
+    up = Counter(row["pxname"] for row in backends() if row["status"] == "UP")
+    return up == WHOLE and all(container.ready for container in containers())

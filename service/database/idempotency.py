@@ -88,7 +88,7 @@ class Written(Generic[T]):
     value: T
     commit: Commit
     recalled: bool  # the key was known: nothing was applied by this attempt
-    own: bool  # an earlier attempt of this very call had sent COMMIT
+    own: bool  # an earlier attempt of this very call had sent COMMIT for its effect
 
     @property
     def replayed(self) -> bool:
@@ -122,7 +122,8 @@ class KeyedWrite(Generic[T]):
         async with rolled_back_on_error(link):
             known = not await self._claim(link, unit)
             value = await (self._recall(link) if known else self._apply(link, unit))
-        own, unit.sent_commit = unit.sent_commit, True
+        own = unit.applied
+        unit.applied |= not known
         commit = await link.commit(resolvable=True)
         unit.resolve()
         return Written(value, commit, recalled=known, own=own)

@@ -20,7 +20,7 @@ class UnitOfWork:
     deadline: Deadline
     in_doubt: CommitInDoubt | None = None  # the outcome of an earlier attempt is not known
     claimed: bool = False  # a session that was lost may hold its key for a while
-    sent_commit: bool = False  # what its key is found to have done may be its own doing
+    applied: bool = False  # COMMIT was sent for its effect: what its key did may be its own doing
     key: bytes | None = None  # the digest of the key that its attempts share
 
     def use(self, key: bytes) -> None:

@@ -38,6 +38,7 @@ class Fault(Enum):
 
     CUT_BEFORE = auto()  # they never reach the server; both ends see a reset
     LOSE_ANSWER = auto()  # the server gets them and answers; the client sees a reset instead
+    CUT_ANSWER = auto()  # the same, in the middle of the answer: the client has its beginning
     SWALLOW_ANSWER = auto()  # the server gets them and answers; the client hears nothing more
     HOLD = auto()  # they wait until `Trap.release()`
 
@@ -52,11 +53,17 @@ class Mode(Enum):
 
 @dataclass
 class Trap:
-    """Springs when a client sends `pattern`, for the first `times` occasions."""
+    """Springs when a client sends `pattern`, for the first `times` occasions.
+
+    `after`: only right after a message that contains this. A prepared statement's text is sent
+    once; its neighbours and its arguments tell later uses.
+    """
 
     pattern: bytes
     fault: Fault
     times: int = 1
+    after: bytes = b""
+    answer: int = 1  # bytes of its answer that CUT_ANSWER lets through
     count: int = 0  # how often it sprang
     sprung: asyncio.Event = field(default_factory=asyncio.Event)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,9 +76,9 @@ class Trap:
         """Wait for `release`; the test's own timeout bounds this."""
         await self._released.wait()
 
-    def springs(self, data: bytes) -> bool:
-        """Whether it springs on these bytes; counts it if so."""
-        if self.count >= self.times or self.pattern not in data:
+    def springs(self, data: bytes, previous: bytes) -> bool:
+        """Whether it springs on these bytes, which followed `previous`; counts it if so."""
+        if self.count >= self.times or self.pattern not in data or self.after not in previous:
             return False
         self.count += 1
         self.sprung.set()
@@ -149,15 +156,17 @@ class FaultProxy:
         """Lead new connections to another server; open ones stay with theirs."""
         self._target = ("127.0.0.1", port)
 
-    def trap(self, pattern: bytes, fault: Fault, times: int = 1) -> Trap:
-        """Make the next `times` messages that contain `pattern` fail."""
-        trap = Trap(pattern, fault, times)
+    def trap(
+        self, pattern: bytes, fault: Fault, times: int = 1, *, after: bytes = b"", answer: int = 1
+    ) -> Trap:
+        """Make the next `times` messages that contain `pattern` fail; see Trap for the rest."""
+        trap = Trap(pattern, fault, times, after, answer)
         self._traps.append(trap)
         return trap
 
-    def sprung_by(self, data: bytes) -> Trap | None:
+    def sprung_by(self, data: bytes, previous: bytes) -> Trap | None:
         """Find the trap that these bytes spring, if any."""
-        return next((trap for trap in self._traps if trap.springs(data)), None)
+        return next((trap for trap in self._traps if trap.springs(data, previous)), None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -196,7 +205,7 @@ class _Connection:
         self._client = (reader, writer)
         self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._byte_limit = byte_limit
-        self._answer: Fault | None = None  # what is to happen to the server's next bytes
+        self._trap: Trap | None = None  # says what is to happen to the server's next bytes
         self._ended = False  # by one of its ends, in order
 
     async def run(self, host: str, port: int) -> None:
@@ -219,35 +228,39 @@ class _Connection:
 
     async def _to_server(self) -> None:
         assert self._server is not None
-        before, sent = b"", 0
+        before, previous, sent = b"", b"", 0
         while data := await self._client[0].read(CHUNK):
             if self.silent:
                 return
             limit = None if self._byte_limit is None else self._byte_limit - sent
             sent += len(data)
-            trap = self._proxy.sprung_by(before + data)
+            trap = self._proxy.sprung_by(before + data, previous)
             if trap is not None and trap.fault is Fault.CUT_BEFORE:
                 return
             if trap is not None and trap.fault is Fault.HOLD:
                 await trap.released()
             elif trap is not None:
-                self._answer = trap.fault
+                self._trap = trap
             self._server[1].write(data[:limit])
             await self._server[1].drain()
             if limit is not None and len(data) >= limit:
                 return
-            before = b"" if trap else data[-16:]
+            before, previous = b"" if trap else data[-16:], data
         self._ended = not self.silent
 
     async def _to_client(self) -> None:
         assert self._server is not None
         while data := await self._server[0].read(CHUNK):
-            if self._answer is Fault.SWALLOW_ANSWER:
+            fault = None if self._trap is None else self._trap.fault
+            if fault is Fault.SWALLOW_ANSWER:
                 self.silent = True
-            if self.silent or self._answer is Fault.LOSE_ANSWER:
+            if self.silent or fault is Fault.LOSE_ANSWER:
                 return
-            self._client[1].write(data)
+            limit = self._trap.answer if self._trap and fault is Fault.CUT_ANSWER else None
+            self._client[1].write(data[:limit])
             await self._client[1].drain()
+            if limit is not None:
+                return
         self._ended = not self.silent
 
     def close(self) -> None:

@@ -86,6 +86,7 @@ async def test_cuts_after_a_number_of_bytes(proxy: FaultProxy) -> None:
     [
         pytest.param(Fault.CUT_BEFORE, False, id="cut before"),
         pytest.param(Fault.LOSE_ANSWER, True, id="answer lost"),
+        pytest.param(Fault.CUT_ANSWER, True, id="answer cut"),
         pytest.param(Fault.SWALLOW_ANSWER, True, id="answer swallowed"),
     ],
 )
@@ -104,6 +105,31 @@ async def test_trap_on_commit(
         connection.terminate()
         assert trap.count == 1
         assert await admin.fetchval("SELECT count(*) FROM t") == int(applied)
+
+
+async def test_cuts_an_answer_in_the_middle(proxy: FaultProxy) -> None:
+    """The client gets as many bytes of the answer as were let through, and then a reset."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    trap = proxy.trap(b"user", Fault.CUT_ANSWER, answer=5)
+    startup = b"user\0postgres\0database\0postgres\0\0"
+    writer.write((len(startup) + 8).to_bytes(4) + (196608).to_bytes(4) + startup)
+    assert await reader.readexactly(5) == b"R\0\0\0\x08"
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    assert trap.count == 1
+
+
+async def test_trap_after_a_message(proxy: FaultProxy) -> None:
+    """A trap for what follows a message leaves the same text alone elsewhere."""
+    connection = await through(proxy.port)
+    trap = proxy.trap(b"SELECT", Fault.CUT_BEFORE, after=b"BEGIN")
+    await connection.execute("SELECT 1")
+    await connection.execute("BEGIN")
+    assert trap.count == 0
+    with pytest.raises(CONNECTION_LOST):
+        await connection.execute("SELECT 1")
+    assert trap.count == 1
 
 
 async def test_trap_holds_until_released(proxy: FaultProxy) -> None:

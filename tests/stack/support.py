@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import uuid
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,11 +19,14 @@ import httpx
 from ops import cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 BASE_URL = "http://127.0.0.1:8080"
 ADDRESSES = {"172.30.0.21": "postgres1", "172.30.0.22": "postgres2", "172.30.0.23": "postgres3"}
+
+CUT = "holdfast_test_cut"
+"""The nftables table of `dropping`."""
 
 CLIENT_TIMEOUT = 30.0
 """Seconds a client waits for an answer: longer than the service holds a request."""
@@ -72,6 +76,28 @@ def kill(*containers: str) -> None:
 def start(*containers: str) -> None:
     """Start containers that were killed or stopped."""
     docker("start", *containers)
+
+
+def address(container: str) -> str:
+    """Return a container's address in the stack's network."""
+    return docker("exec", container, "hostname", "-i").strip()
+
+
+@contextmanager
+def dropping(proxy: str, received: str, sent: str) -> Iterator[None]:
+    """Drop the packets that a proxy receives or sends and that match (nftables): a cut cable.
+
+    In a table of our own: others of the same namespace have Docker's DNS.
+    """
+    rules = f"""table inet {CUT} {{
+        chain received {{ type filter hook input priority 0; {received} drop; }}
+        chain sent {{ type filter hook output priority 0; {sent} drop; }}
+    }}"""
+    docker("exec", proxy, "nft", rules)
+    try:
+        yield
+    finally:
+        docker("exec", proxy, "nft", "delete", "table", "inet", CUT)
 
 
 def sql(statement: str, port: int = 6432) -> list[str]:

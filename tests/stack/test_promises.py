@@ -1,0 +1,143 @@
+"""Under an open load of clients that never retry, a part dies or moves, and none of them notices.
+
+Each test demands the same: nothing failed, nothing acknowledged is lost, nothing is there twice,
+and nobody waited longer than the service holds a request. An email is unique: a write that was
+applied twice answers 409 the second time, which counts as failed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ops import cluster
+from tests.stack.load import Load
+from tests.stack.support import (
+    REDUNDANT_LIMIT,
+    address,
+    docker,
+    dropping,
+    is_redundant,
+    kill,
+    primary,
+    start,
+    wait_until,
+)
+
+REQUEST_DEADLINE = 15.0
+"""Seconds the service holds a request (deploy/compose/compose.yaml)."""
+
+AFTER = 3.0
+"""Seconds of load once the stack is whole again."""
+
+SILENT = 8.0
+"""Seconds of load while a part is silent: more than twice what noticing it takes."""
+
+APPS = ("app1", "app2")
+keys = pytest.mark.parametrize("keyed", [True, False], ids=["keys", "no keys"])
+
+
+def assert_kept(load: Load) -> None:
+    """All promises hold; the message of a failure has the first requests that broke one."""
+    print(load.report())
+    assert load.failed == [], load.report()
+    assert sorted(load.stored()) == sorted(load.acknowledged), load.report()
+    assert load.longest() < REQUEST_DEADLINE, load.report()
+
+
+def go_on(load: Load) -> None:
+    """Let the load run until the stack is whole, and a little longer."""
+    wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    wait_until("a whole stack", REDUNDANT_LIMIT, cluster.is_whole)
+    load.run_for(AFTER)
+
+
+def test_nothing_happens() -> None:
+    """The client keeps its schedule on a healthy stack: what the others measure is the stack."""
+    with Load(keyed=False) as load:
+        load.run_for(AFTER)
+    assert_kept(load)
+    late = sorted(one.sent for one in load.outcomes)
+    assert late[len(late) * 95 // 100] < 0.05, load.report()
+
+
+@keys
+def test_a_switchover(*, keyed: bool) -> None:
+    """The primary's role is handed over as planned."""
+    old = primary()
+    with Load(keyed) as load:
+        docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+        go_on(load)
+    assert primary() != old
+    assert_kept(load)
+
+
+@keys
+def test_the_primary_is_killed(*, keyed: bool) -> None:
+    """The standby takes over; the killed node returns as the new standby."""
+    old = primary()
+    with Load(keyed) as load:
+        kill(old)
+        wait_until("another primary", REDUNDANT_LIMIT, lambda: cluster.find_primary() is not None)
+        load.run_for(AFTER)
+        start(old)
+        go_on(load)
+    assert primary() != old
+    assert_kept(load)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_an_app_is_killed(app: str) -> None:
+    """What it had in hand goes to the other one: reads, and writes that carry a key."""
+    with Load(keyed=True) as load:
+        kill(app)
+        load.run_for(AFTER)
+        start(app)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_an_app_falls_silent() -> None:
+    """As when its machine loses power: no FIN, no RST, and nobody refuses."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    app = address("app1")
+    with Load(keyed=True) as load:
+        with dropping(holder, received=f"ip saddr {app}", sent=f"ip daddr {app}"):
+            load.run_for(SILENT)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_the_proxy_with_the_virtual_ip_loses_its_cable() -> None:
+    """As above, for a proxy: nobody closes the connections it had."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    with Load(keyed=True) as load:
+        docker("exec", holder, "ip", "link", "set", "eth0", "down")
+        load.run_for(SILENT)
+        kill(holder)  # a new one has its cable again
+        start(holder)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_the_proxy_with_the_virtual_ip_is_killed() -> None:
+    """What went through it is sent again by way of the other proxy."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    with Load(keyed=True) as load:
+        kill(holder)
+        load.run_for(AFTER)
+        start(holder)
+        go_on(load)
+    assert_kept(load)
+
+
+def test_both_apps_are_restarted_one_after_the_other() -> None:
+    """An instance that is asked to stop finishes what it has: not even a key is needed."""
+    with Load(keyed=False) as load:
+        for app in APPS:
+            docker("stop", app)
+            start(app)
+            go_on(load)
+    assert_kept(load)

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from examples.payments import Ledger
+from examples.payments import PAY, Ledger
 from ops.embedded.pair import APP, OWNER
-from service.database import Database, DatabaseOptions, EndpointOptions, Observer, Route
+from service.database import (
+    Database,
+    DatabaseOptions,
+    EndpointOptions,
+    IdempotencyKey,
+    Observer,
+    PlainJson,
+    Route,
+    WriteConnection,
+    Written,
+    is_transient,
+    retry_on_failover,
+)
 from service.errors import KeyReused
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.support import ROOT, superuser
@@ -45,6 +57,19 @@ class Watcher(Observer):
     def resolved(self, *, applied: bool) -> None:
         """Keep it."""
         self.resolved_as.append(applied)
+
+
+class Careless(Ledger):
+    """Makes its key where the guide says not to."""
+
+    @retry_on_failover(on=is_transient)
+    async def give(self, account: str, cents: int) -> Written[int]:
+        """Pay, with another key each time this runs."""
+
+        async def insert(connection: WriteConnection) -> int:
+            return int(await connection.fetchval(PAY, account, cents))
+
+        return await self.database.write_once(IdempotencyKey.made(), PlainJson(int), insert)
 
 
 @pytest.fixture
@@ -99,6 +124,17 @@ async def test_every_lost_commit_is_paid_once(
     assert len({payment.value for payment in first}) == ORDERS
     balance = await ledger.balance("ada", again[-1].token)
     assert balance == sum(100 + order for order in range(ORDERS))
+
+
+async def test_a_key_made_anew_for_each_attempt_is_refused(
+    ledger: Ledger, proxy: FaultProxy
+) -> None:
+    """The mistake that would pay twice when COMMIT's answer is lost pays once, and is told."""
+    proxy.trap(b"COMMIT", Fault.LOSE_ANSWER)
+    with pytest.raises(ValueError, match="one idempotency key"):
+        await Careless(ledger.database).give("ada", 100)
+    seen = (await ledger.pay("order", "grace", 1)).token
+    assert await ledger.balance("ada", seen) == 100
 
 
 async def test_an_order_cannot_be_paid_differently(ledger: Ledger) -> None:

@@ -91,7 +91,9 @@ async def twins(stack: EmbeddedStack, database: str, **settings: object) -> Asyn
         running_service(database, write.port, read.port, **chosen) as first,
         running_service(database, write.port, read.port, **chosen) as second,
     ):
-        yield Twins(stack, database, (write, read), (first, second))
+        pair = Twins(stack, database, (write, read), (first, second))
+        await pair.sql("TRUNCATE users, idempotency_keys")  # the sample users
+        yield pair
 
 
 async def create(service: Service, name: str, key: str | None = None) -> httpx.Response:

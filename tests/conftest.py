@@ -7,9 +7,23 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+
+# HYPOTHESIS_PROFILE chooses. "check" takes the same examples each time; "long" takes new ones, and
+# remembers those that fail in .hypothesis. No bound for one example: whatever waits has its own.
+settings.register_profile("check", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile(
+    "long",
+    max_examples=2000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 
 
 def pytest_configure() -> None:

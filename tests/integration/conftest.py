@@ -20,6 +20,8 @@ from tests.integration.support import alembic, temporary_database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytest.register_assert_rewrite("tests.integration.twins", "tests.integration.scenarios")
+
 
 def pytest_configure() -> None:
     """Keep a developer's own settings out of the tests."""

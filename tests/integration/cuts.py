@@ -1,0 +1,114 @@
+"""Where and how a write's conversation with the database can break off.
+
+A write says, in this order: BEGIN with its claim of the key; the effect; what the key stores;
+COMMIT; the question for the position. A write whose key is known says RECALL instead of the two in
+the middle. Prepared statements send their text once, so a later message is known by its arguments.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from service.database import IdempotencyKey
+from tests.integration.fault_proxy import Fault
+
+if TYPE_CHECKING:
+    from tests.integration.fault_proxy import FaultProxy, Trap
+
+
+@dataclass(frozen=True)
+class Request:
+    """A write as a client sends it."""
+
+    method: str
+    path: str
+    body: dict[str, str] | None
+    argument: bytes  # what its statement's arguments have, and no other message before it
+
+    @classmethod
+    def create(cls, email: str, name: str) -> Request:
+        """Make a user."""
+        return cls("POST", "/api/users", {"email": email, "name": name}, email.encode())
+
+    @classmethod
+    def change(cls, user: int, body: dict[str, str]) -> Request:
+        """Change a user."""
+        return cls("PATCH", f"/api/users/{user}", body, _argument(user))
+
+    @classmethod
+    def delete(cls, user: int) -> Request:
+        """Delete a user."""
+        return cls("DELETE", f"/api/users/{user}", None, _argument(user))
+
+    @property
+    def user(self) -> int:
+        """The id in the path of a change or a deletion."""
+        return int(self.path.rsplit("/", 1)[1])
+
+
+class Step(StrEnum):
+    """A moment of a write's conversation."""
+
+    IDLE = "idle"  # the pool's connections, before the request comes
+    CONNECT = "connect"
+    CLAIM = "claim"
+    BODY = "body"
+    RECORD = "record"  # or the ROLLBACK of a body that failed
+    RECALL = "recall"
+    COMMIT = "commit"
+    POSITION = "position"
+
+
+_LAST = b"\0\1"  # follows the last argument: how many formats of columns are given
+CUTS = (Fault.CUT_BEFORE, Fault.LOSE_ANSWER, Fault.CUT_ANSWER)
+# Bytes of an answer: COMMIT's has 27 in three messages, so it is cut in each and between them.
+ANSWER_MOST = 30
+_BYTES_SENT = 12  # for each byte of an answer, when connecting: a login has about 300
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One failure to come."""
+
+    step: Step
+    fault: Fault
+    answer: int = 1
+
+    def __str__(self) -> str:
+        """Name the kind that it is counted under."""
+        plain = self.step in {Step.IDLE, Step.CONNECT}
+        return str(self.step) if plain else f"{self.step} {self.fault.name}"
+
+    async def arm(self, proxy: FaultProxy, request: Request, key: str) -> Trap | None:
+        """Make it happen to the next request; None: it is not a trap."""
+        if self.step in {Step.IDLE, Step.CONNECT}:
+            await proxy.cut()
+            if self.step is Step.CONNECT:
+                proxy.cut_after(self.answer * _BYTES_SENT)
+            return None
+        pattern, after = _place(self.step, request, key)
+        return proxy.trap(pattern, self.fault, after=after, answer=self.answer)
+
+
+KINDS = {str(Cut(step, fault)) for step in Step for fault in CUTS}
+
+
+def _place(step: Step, request: Request, key: str) -> tuple[bytes, bytes]:
+    """Return what the message has, and what the one before it has."""
+    places: dict[Any, tuple[bytes, bytes]] = {
+        Step.CLAIM: (b"idempotency_claim", b""),
+        Step.BODY: (request.argument, b""),
+        Step.RECORD: (b"", request.argument),
+        Step.RECALL: (IdempotencyKey.of(key, owner="", request=b"").digest + _LAST, b""),
+        Step.COMMIT: (b"COMMIT", b""),
+        Step.POSITION: (b"", b"COMMIT"),
+    }
+    return places[step]
+
+
+def _argument(number: int) -> bytes:
+    """Return a bigint as an argument of a prepared statement."""
+    return struct.pack(">iq", 8, number)

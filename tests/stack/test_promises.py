@@ -86,10 +86,10 @@ def test_the_primary_is_killed(*, keyed: bool) -> None:
     assert_kept(load)
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_an_app_is_killed(app: str) -> None:
-    """What it had in hand goes to the other one: reads, and writes that carry a key."""
-    with Load(keyed=True) as load:
+@pytest.mark.parametrize(("app", "keyed"), [("app1", True), ("app2", False)])
+def test_an_app_is_killed(app: str, *, keyed: bool) -> None:
+    """What it had in hand goes to the other one: writes too, which have a key from the edge on."""
+    with Load(keyed) as load:
         kill(app)
         load.run_for(AFTER)
         start(app)
@@ -102,7 +102,7 @@ def test_an_app_falls_silent() -> None:
     holder = cluster.find_vip_holder()
     assert holder is not None
     app = address("app1")
-    with Load(keyed=True) as load:
+    with Load(keyed) as load:
         with dropping(holder, received=f"ip saddr {app}", sent=f"ip daddr {app}"):
             load.run_for(SILENT)
         go_on(load)
@@ -122,7 +122,8 @@ def test_the_proxy_with_the_virtual_ip_loses_its_cable() -> None:
     assert_kept(load)
 
 
-def test_the_proxy_with_the_virtual_ip_is_killed() -> None:
+@keys
+def test_the_proxy_with_the_virtual_ip_is_killed(*, keyed: bool) -> None:
     """What went through it is sent again by way of the other proxy."""
     holder = cluster.find_vip_holder()
     assert holder is not None

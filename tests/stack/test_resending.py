@@ -1,4 +1,4 @@
-"""The deployed nginx.conf sends a request again where that is safe, and nowhere else.
+"""The deployed nginx.conf sends every request again, and makes that safe: what writes has a key.
 
 A second nginx runs in vip-access, with the same file but for its ports and for the address that it
 passes to: there is a tiny server of ours, which reads a request and hangs up, as a proxy does that
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
@@ -33,13 +33,14 @@ WRITES = ("POST", "PATCH", "PUT", "DELETE")
 class Dying:
     """A server that hangs up on the first request and answers the others."""
 
-    received: int = 0
+    keys: list[str | None] = field(default_factory=list)  # of the requests, in turn
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one request, as far as its header."""
-        await reader.readuntil(b"\r\n\r\n")
-        self.received += 1
-        if self.received > 1:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        found = re.search(r"(?im)^idempotency-key: (.*?)\r$", head)
+        self.keys.append(found[1] if found else None)
+        if len(self.keys) > 1:
             writer.write(ANSWER)
         writer.close()
 
@@ -59,8 +60,8 @@ async def second_nginx(port: int) -> AsyncIterator[str]:
         docker("exec", "vip-access", "nginx", "-c", CONFIGURATION, "-s", "stop")
 
 
-async def ask(method: str, headers: dict[str, str]) -> tuple[int, int]:
-    """Return the status that a client gets, and how often the dying server got its request."""
+async def ask(method: str, headers: dict[str, str]) -> tuple[int, list[str | None]]:
+    """Return the status that a client gets, and the keys with which the server got its request."""
     dying = Dying()
     server = await asyncio.start_server(dying.serve, "0.0.0.0", 0)  # noqa: S104 - from the container
     port = server.sockets[0].getsockname()[1]
@@ -68,22 +69,29 @@ async def ask(method: str, headers: dict[str, str]) -> tuple[int, int]:
     async with server, second_nginx(port) as url, httpx.AsyncClient(transport=retrying) as client:
         body = None if method in {"GET", "HEAD"} else b"a body"
         answer = await client.request(method, f"{url}/api/users", content=body, headers=headers)
-    return answer.status_code, dying.received
+    return answer.status_code, dying.keys
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_a_read_is_sent_again(method: str) -> None:
     """A read survives the proxy that had it."""
-    assert await ask(method, {}) == (200, 2)
+    status, keys = await ask(method, {})
+    assert (status, len(keys)) == (200, 2)
 
 
 @pytest.mark.parametrize("method", WRITES)
 async def test_a_write_with_a_key_is_sent_again(method: str) -> None:
     """So does a write that the service knows by its key."""
-    assert await ask(method, KEY) == (200, 2)
+    assert await ask(method, KEY) == (200, [*KEY.values()] * 2)
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_a_write_without_a_key_is_sent_once(method: str) -> None:
-    """It may have been done: nobody but the client can decide."""
-    assert await ask(method, {}) == (502, 1)
+async def test_a_write_without_a_key_gets_one(method: str) -> None:
+    """All tries of one request carry the same key, and two requests never do."""
+    status, keys = await ask(method, {})
+    assert status == 200
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+    assert re.fullmatch(r'"edge-[0-9a-f]{32}"', str(keys[0]))
+    _, others = await ask(method, {})
+    assert not set(keys) & set(others)

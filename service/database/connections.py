@@ -37,7 +37,8 @@ CLAIM = "BEGIN; SELECT idempotency_claim('\\x{digest}')"
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
 # Not allowed on a standby, where it would mean nothing.
 POSITION = """
-    SELECT pg_walfile_name(here) AS segment, here - '0/0'::pg_lsn AS lsn
+    SELECT pg_walfile_name(here) AS segment, here - '0/0'::pg_lsn AS lsn,
+           current_setting('synchronous_standby_names') = '' AS alone
       FROM pg_current_wal_insert_lsn() AS here
 """
 _TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
@@ -55,7 +56,7 @@ class Position:
 class Commit:
     """What is known of a COMMIT that was answered."""
 
-    local: bool  # a standby may lack it: the server stopped waiting for one
+    local: bool  # a standby may lack it: the server waited for none, or stopped waiting
     position: Position  # read after it
 
 
@@ -66,6 +67,7 @@ class Link:
         self, session: Session, deadline: Deadline, statement_timeout: float, role: Role
     ) -> None:
         self._session = session
+        self.alone = False  # before COMMIT the server had no standby to wait for
         self._reads_only = role is Role.READ
         self._deadline = deadline
         self._statement_timeout = statement_timeout * CLIENT_MARGIN
@@ -113,7 +115,9 @@ class Link:
 
     async def position(self) -> Position:
         """Return how far the primary is. Raises DatabaseError, also on a standby."""
-        return _position(await self.fetchrow(POSITION))
+        there = await self.fetchrow(POSITION)
+        assert there is not None  # noqa: S101 - as below
+        return _position(there)
 
     async def commit(self, *, resolvable: bool = False) -> Commit:
         """Commit, and return how far the primary was afterwards.
@@ -135,9 +139,11 @@ class Link:
             await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
         finally:
             self._session.remove_log_listener(listen)
-        asked = self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
-        position = _position(await asked)
-        return Commit(local=bool(warnings), position=position)
+        there = await self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
+        assert there is not None  # noqa: S101 - a SELECT of functions has one row
+        # Before or after: a standby may have come or gone while COMMIT was on its way.
+        local = bool(warnings) or self.alone or there["alone"]
+        return Commit(local=local, position=_position(there))
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
@@ -204,8 +210,7 @@ async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
         raise
 
 
-def _position(row: Row | None) -> Position:
-    assert row is not None  # noqa: S101 - a SELECT of functions has one row
+def _position(row: Row) -> Position:
     return Position(int(row["segment"][:_TIMELINE_DIGITS], 16), int(row["lsn"]))
 
 

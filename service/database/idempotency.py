@@ -39,7 +39,7 @@ RECORD = """
        SET fingerprint = excluded.fingerprint, result = excluded.result,
            expires_at = excluded.expires_at
      WHERE known.expires_at <= now()
- RETURNING true
+ RETURNING current_setting('synchronous_standby_names') = '' AS alone
 """
 RECALL = """
     SELECT fingerprint, result FROM idempotency_keys
@@ -141,8 +141,10 @@ class KeyedWrite(Generic[T]):
         lifetime = self.lifetime if self.key.lifetime is None else self.key.lifetime
         stored = self.codec.dump(value)
         key = self.key
-        if not await link.fetchval(RECORD, key.digest, key.fingerprint, stored, lifetime):
+        row = await link.fetchrow(RECORD, key.digest, key.fingerprint, stored, lifetime)
+        if row is None:
             raise TransactionAborted("Another request stored this key", kind="key-taken")
+        link.alone = row["alone"]
         return value
 
     async def _recall(self, link: Link) -> T:

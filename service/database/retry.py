@@ -200,10 +200,7 @@ class _Attempts:
             return self._unit.in_doubt
         if self._bounded(error):
             return error
-        message = (
-            f"Nothing was applied. Gave up after {self._number} attempts within "
-            f"{self._policy.deadline:g} s; the last: {error}"
-        )
+        message = f"Nothing was applied. Gave up after {self._number} attempts; the last: {error}"
         return Unavailable(message, kind=error.kind)
 
 

@@ -422,6 +422,17 @@ async def test_statement_timeout_spares_commit(
         assert service.metric("holdfast_database_local_commits_total") == 0
 
 
+async def test_a_primary_without_standby_is_said(
+    disturbed_stack: EmbeddedStack, service: Service
+) -> None:
+    """With nobody to wait for the server warns of nothing: the response does."""
+    disturbed_stack.set_synchronous(on=False)
+    response = await service.create("alone")
+    assert response.status_code == 201, response.text
+    assert response.headers["Durability"] == "local"
+    assert service.metric("holdfast_database_local_commits_total") == 1
+
+
 async def test_replicated_commit_is_not_marked(service: Service) -> None:
     """A commit that its standby confirmed carries no mark."""
     response = await service.create("durable")

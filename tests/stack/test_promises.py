@@ -102,7 +102,7 @@ def test_an_app_falls_silent() -> None:
     holder = cluster.find_vip_holder()
     assert holder is not None
     app = address("app1")
-    with Load(keyed) as load:
+    with Load(keyed=True) as load:
         with dropping(holder, received=f"ip saddr {app}", sent=f"ip daddr {app}"):
             load.run_for(SILENT)
         go_on(load)
@@ -127,7 +127,7 @@ def test_the_proxy_with_the_virtual_ip_is_killed(*, keyed: bool) -> None:
     """What went through it is sent again by way of the other proxy."""
     holder = cluster.find_vip_holder()
     assert holder is not None
-    with Load(keyed=True) as load:
+    with Load(keyed) as load:
         kill(holder)
         load.run_for(AFTER)
         start(holder)

@@ -2,8 +2,8 @@
 
 A client that waits for an answer before it asks again hides a pause, as it sends nothing while
 it lasts. This one goes on as independent users do, never retries, and remembers every outcome. It
-takes a quarter of a core, and on two shared cores sends half of its requests within 1 ms of their
-time: one process is enough.
+takes a quarter of a core, and on two cores that only the stack shares sends half of its requests
+within 1 ms of their time: one process is enough.
 """
 
 from __future__ import annotations

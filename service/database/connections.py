@@ -175,12 +175,18 @@ class Link:
         The bound closes the session instead of cancelling the query: a cancel request that meets
         a COMMIT waiting for its standby would turn it into a commit on the primary alone.
         """
-        session = self._session
-        timer = asyncio.get_running_loop().call_later(max(budget, 0), session.terminate)
+        session, expired = self._session, False
+
+        def expire() -> None:
+            nonlocal expired
+            expired = True
+            session.terminate()
+
+        timer = asyncio.get_running_loop().call_later(max(budget, 0), expire)
         try:
             return await call(*args)
         except failures.DRIVER_ERRORS as error:
-            cause = self._timed_out(budget) if _is_due(timer) else error
+            cause = self._timed_out(budget) if expired else error
             raise self._translate(cause, phase) from error
         except asyncio.CancelledError:
             session.terminate()  # half an exchange: nobody may use this session again
@@ -212,10 +218,6 @@ async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
 
 def _position(row: Row) -> Position:
     return Position(int(row["segment"][:_TIMELINE_DIGITS], 16), int(row["lsn"]))
-
-
-def _is_due(timer: asyncio.TimerHandle) -> bool:
-    return timer.when() <= asyncio.get_running_loop().time()
 
 
 class _Connection:

@@ -57,9 +57,6 @@ async def assert_each_once(pair: Twins, responses: list[httpx.Response]) -> None
 
 
 # ---------------------------------------------------------------- a write without a key
-LEDGER = "CREATE TABLE ledger (entry text NOT NULL); GRANT SELECT, INSERT ON ledger TO holdfast_app"
-
-
 class Ledger:
     """A slice that writes without a key, as `Database.write` allows."""
 
@@ -75,7 +72,8 @@ class Ledger:
 
 async def lose_unkeyed_commit(pair: Twins) -> tuple[BaseException | None, int]:
     """Lose the answer of a COMMIT without a key; return the outcome and how often it is there."""
-    await pair.sql(LEDGER)
+    await pair.sql("CREATE TABLE ledger (entry text NOT NULL)")
+    await pair.sql("GRANT INSERT ON ledger TO holdfast_app")
     trap = pair.lose_commits(1)
     ledger = Ledger(pair.first.app.state.database)
     (outcome,) = await asyncio.gather(ledger.add("once"), return_exceptions=True)
@@ -87,7 +85,7 @@ async def lose_unkeyed_commit(pair: Twins) -> tuple[BaseException | None, int]:
 @asynccontextmanager
 async def demoted(
     stack: EmbeddedStack, database: str, **settings: object
-) -> AsyncIterator[tuple[Service, FaultProxy]]:
+) -> AsyncIterator[Service]:
     """Run a service whose pool is full of sessions with a node that no longer takes writes."""
     old = stack.primary
     async with (
@@ -107,7 +105,7 @@ async def demoted(
         old.sql("ALTER SYSTEM SET default_transaction_read_only = on")
         old.reload("default_transaction_read_only", "on")
         proxy.retarget(stack.primary.port)
-        yield service, proxy
+        yield service
 
 
 async def assert_leaves_the_demoted_node(service: Service) -> None:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
     from tests.integration.twins import Twins
 
+FORGETFUL = """
+    CREATE OR REPLACE FUNCTION idempotency_claim(wanted bytea) RETURNS void
+        LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
+"""
 AT_ONCE = 10  # clients
 PINNED = 5  # sessions of a pool whose node is demoted
 
@@ -56,6 +60,11 @@ async def assert_each_once(pair: Twins, responses: list[httpx.Response]) -> None
     assert told == {(row["id"], row["name"]) for row in await pair.users()}
 
 
+async def forget_keys(pair: Twins) -> None:
+    """Take the look-up of keys away: every attempt is taken for the first."""
+    await pair.sql(FORGETFUL)
+
+
 # ---------------------------------------------------------------- a write without a key
 class Ledger:
     """A slice that writes without a key, as `Database.write` allows."""
@@ -79,6 +88,18 @@ async def lose_unkeyed_commit(pair: Twins) -> tuple[BaseException | None, int]:
     (outcome,) = await asyncio.gather(ledger.add("once"), return_exceptions=True)
     assert trap.count == 1
     return outcome, int(await pair.sql("SELECT count(*) FROM ledger"))
+
+
+# ---------------------------------------------------------------- roles
+def fail_over(stack: EmbeddedStack) -> None:
+    """Lose the primary; it comes back as a standby."""
+    stack.failover()
+    stack.rejoin()
+
+
+def hand_over(stack: EmbeddedStack) -> None:
+    """Swap the roles in order."""
+    stack.switchover()
 
 
 # ---------------------------------------------------------------- a demoted primary

@@ -20,6 +20,7 @@ from tests.integration.scenarios import (
     assert_leaves_the_demoted_node,
     assert_not_stale,
     demoted,
+    forget_keys,
     lose_every_commit,
     lose_unkeyed_commit,
     read_what_was_written,
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 COMMITS = 20
-FORGETFUL = """
-    CREATE OR REPLACE FUNCTION idempotency_claim(wanted bytea) RETURNS void
-        LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
-"""
 both = pytest.mark.parametrize("guaranteed", [True, False], ids=["guaranteed", "taken away"])
 
 
@@ -58,7 +55,7 @@ def fails(guaranteed: bool, match: str) -> AbstractContextManager[object]:
 async def test_key_lookup(pair: Twins, guaranteed: bool) -> None:
     """Without the look-up a lost COMMIT is applied again, and clients are refused their own row."""
     if not guaranteed:
-        await pair.sql(FORGETFUL)
+        await forget_keys(pair)
     responses = await lose_every_commit(pair, COMMITS)
     with fails(guaranteed, f"{COMMITS} writes were refused"):
         await assert_each_once(pair, responses)
@@ -72,7 +69,7 @@ async def test_key_lookup_where_nothing_else_is_unique(
     """Without the look-up, and with no constraint to stop it, everything is there twice."""
     await pair.sql("DROP INDEX users_email_key")
     if not guaranteed:
-        await pair.sql(FORGETFUL)
+        await forget_keys(pair)
         monkeypatch.setattr(
             idempotency, "RECORD", "SELECT $1::bytea, $2::bytea, $3::text, $4::float8"
         )

@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean distclean status primary vip switchover logs psql dev check test test-stack bench-writes pauses fmt lock
+.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes pauses fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, unit and integrati
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/unit tests/integration
+
+check-long: $(VENV)/ready  ## property tests with 2,000 new histories
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/integration/test_properties.py
 
 test: check test-stack  ## everything, the real stack included
 

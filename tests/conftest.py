@@ -7,10 +7,12 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    import asyncio
+    from collections.abc import Callable, Generator, Mapping
 
 
 # HYPOTHESIS_PROFILE chooses. "check" takes the same examples each time; "long" takes new ones, and
@@ -29,6 +31,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 def pytest_configure() -> None:
     """Let SIGINT interrupt, also where a background shell has had it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run on the event loop that the service runs on: asyncio's own differs in small things."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,9 @@ from tests.integration.support import alembic, temporary_database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-pytest.register_assert_rewrite("tests.integration.twins", "tests.integration.scenarios")
+pytest.register_assert_rewrite(
+    *(f"tests.integration.{name}" for name in ("twins", "scenarios", "model"))
+)
 
 
 def pytest_configure() -> None:

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from service.database import IdempotencyKey
 from tests.integration.fault_proxy import Fault
+from tests.integration.twins import KEY
 
 if TYPE_CHECKING:
+    import httpx
+
     from tests.integration.fault_proxy import FaultProxy, Trap
+    from tests.integration.service_client import Service
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Request:
     def delete(cls, user: int) -> Request:
         """Delete a user."""
         return cls("DELETE", f"/api/users/{user}", None, _argument(user))
+
+    async def send(self, service: Service, key: str) -> httpx.Response:
+        """Send it to an instance."""
+        return await service.client.request(
+            self.method, self.path, json=self.body, headers={KEY: key}
+        )
 
     @property
     def user(self) -> int:
@@ -77,11 +87,6 @@ class Cut:
     fault: Fault
     answer: int = 1
 
-    def __str__(self) -> str:
-        """Name the kind that it is counted under."""
-        plain = self.step in {Step.IDLE, Step.CONNECT}
-        return str(self.step) if plain else f"{self.step} {self.fault.name}"
-
     async def arm(self, proxy: FaultProxy, request: Request, key: str) -> Trap | None:
         """Make it happen to the next request; None: it is not a trap."""
         if self.step in {Step.IDLE, Step.CONNECT}:
@@ -91,9 +96,6 @@ class Cut:
             return None
         pattern, after = _place(self.step, request, key)
         return proxy.trap(pattern, self.fault, after=after, answer=self.answer)
-
-
-KINDS = {str(Cut(step, fault)) for step in Step for fault in CUTS}
 
 
 def _place(step: Step, request: Request, key: str) -> tuple[bytes, bytes]:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
     from tests.integration.twins import Twins
 
+FORGETFUL = """
+    CREATE OR REPLACE FUNCTION idempotency_claim(wanted bytea) RETURNS void
+        LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
+"""
 AT_ONCE = 10  # clients
 PINNED = 5  # sessions of a pool whose node is demoted
 
@@ -56,10 +60,12 @@ async def assert_each_once(pair: Twins, responses: list[httpx.Response]) -> None
     assert told == {(row["id"], row["name"]) for row in await pair.users()}
 
 
+async def forget_keys(pair: Twins) -> None:
+    """Take the look-up of keys away: every attempt is taken for the first."""
+    await pair.sql(FORGETFUL)
+
+
 # ---------------------------------------------------------------- a write without a key
-LEDGER = "CREATE TABLE ledger (entry text NOT NULL); GRANT SELECT, INSERT ON ledger TO holdfast_app"
-
-
 class Ledger:
     """A slice that writes without a key, as `Database.write` allows."""
 
@@ -75,7 +81,8 @@ class Ledger:
 
 async def lose_unkeyed_commit(pair: Twins) -> tuple[BaseException | None, int]:
     """Lose the answer of a COMMIT without a key; return the outcome and how often it is there."""
-    await pair.sql(LEDGER)
+    await pair.sql("CREATE TABLE ledger (entry text NOT NULL)")
+    await pair.sql("GRANT INSERT ON ledger TO holdfast_app")
     trap = pair.lose_commits(1)
     ledger = Ledger(pair.first.app.state.database)
     (outcome,) = await asyncio.gather(ledger.add("once"), return_exceptions=True)
@@ -83,11 +90,23 @@ async def lose_unkeyed_commit(pair: Twins) -> tuple[BaseException | None, int]:
     return outcome, int(await pair.sql("SELECT count(*) FROM ledger"))
 
 
+# ---------------------------------------------------------------- roles
+def fail_over(stack: EmbeddedStack) -> None:
+    """Lose the primary; it comes back as a standby."""
+    stack.failover()
+    stack.rejoin()
+
+
+def hand_over(stack: EmbeddedStack) -> None:
+    """Swap the roles in order."""
+    stack.switchover()
+
+
 # ---------------------------------------------------------------- a demoted primary
 @asynccontextmanager
 async def demoted(
     stack: EmbeddedStack, database: str, **settings: object
-) -> AsyncIterator[tuple[Service, FaultProxy]]:
+) -> AsyncIterator[Service]:
     """Run a service whose pool is full of sessions with a node that no longer takes writes."""
     old = stack.primary
     async with (
@@ -107,7 +126,7 @@ async def demoted(
         old.sql("ALTER SYSTEM SET default_transaction_read_only = on")
         old.reload("default_transaction_read_only", "on")
         proxy.retarget(stack.primary.port)
-        yield service, proxy
+        yield service
 
 
 async def assert_leaves_the_demoted_node(service: Service) -> None:

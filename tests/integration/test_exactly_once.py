@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.cuts import Cut, Request, Step
+from tests.integration.cuts import CUTS, Cut, Request, Step
 from tests.integration.fault_proxy import Fault
-from tests.integration.scenarios import assert_each_once, lose_every_commit
+from tests.integration.scenarios import assert_each_once, fail_over, hand_over, lose_every_commit
 from tests.integration.support import eventually
 from tests.integration.twins import KEY, REPLAYED, Twins, assert_replay, create, new_user, twins
 
@@ -55,16 +55,41 @@ async def test_recalled_commit_may_be_lost_as_well(pair: Twins) -> None:
     assert await pair.names() == ["unlucky"]
 
 
-@pytest.mark.parametrize("step", [Step.RECALL, Step.COMMIT, Step.POSITION])
-async def test_replay_that_was_cut_is_still_a_replay(pair: Twins, step: Step) -> None:
+# ---------------------------------------------------------------- cut anywhere
+@pytest.mark.parametrize("fault", CUTS)
+@pytest.mark.parametrize("step", [Step.CLAIM, Step.BODY, Step.RECORD, Step.COMMIT, Step.POSITION])
+async def test_write_cut_at_every_step(pair: Twins, step: Step, fault: Fault) -> None:
+    """Whichever message of a write is the last one: the client gets 201, and there is one row.
+
+    On a fresh session, and on one that has every statement prepared.
+    """
+    for name in ("fresh", "prepared"):
+        request = Request.create(f"{name}@example.com", name)
+        trap = await Cut(step, fault, answer=5).arm(pair.write, request, name)
+        response = await request.send(pair.first, name)
+        assert trap is not None
+        assert trap.count == 1
+        assert response.status_code == 201, response.text
+        assert REPLAYED not in response.headers
+        # What the lost session was renewed by has prepared its statements after this.
+        assert (await create(pair.first, f"{name}-afterwards")).status_code == 201
+    names = {"fresh", "prepared", "fresh-afterwards", "prepared-afterwards"}
+    assert set(await pair.names()) == names
+    assert len(await pair.names()) == len(names)
+
+
+@pytest.mark.parametrize("fault", CUTS)
+@pytest.mark.parametrize("step", [Step.CLAIM, Step.RECALL, Step.COMMIT, Step.POSITION])
+async def test_replay_cut_at_every_step(pair: Twins, step: Step, fault: Fault) -> None:
     """What makes an answer a replay is another request's effect, not a COMMIT of its own."""
-    first = await create(pair.first, "replayed", "cut")
     request = Request.create("replayed@example.com", "replayed")
-    trap = await Cut(step, Fault.LOSE_ANSWER).arm(pair.write, request, "cut")
-    again = await create(pair.second, "replayed", "cut")
+    first = await request.send(pair.first, "cut")
+    trap = await Cut(step, fault, answer=5).arm(pair.write, request, "cut")
+    again = await request.send(pair.second, "cut")
     assert trap is not None
     assert trap.count == 1
     assert_replay(first, again)
+    assert await pair.names() == ["replayed"]
 
 
 # ---------------------------------------------------------------- replay
@@ -86,17 +111,6 @@ async def repeat(pair: Twins, number: int, first: httpx.Response) -> httpx.Respo
     return await pair.services[number].client.request(
         request.method, request.url.path, content=request.content, headers=headers
     )
-
-
-def fail_over(stack: EmbeddedStack) -> None:
-    """Lose the primary; it comes back as a standby."""
-    stack.failover()
-    stack.rejoin()
-
-
-def hand_over(stack: EmbeddedStack) -> None:
-    """Swap the roles in order."""
-    stack.switchover()
 
 
 @pytest.mark.parametrize("change_roles", [None, fail_over, hand_over])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.scenarios import assert_leaves_the_demoted_node, demoted
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually, superuser
 
@@ -142,27 +143,9 @@ async def test_read_only_node_expires_the_pool(
     disturbed_stack: EmbeddedStack, database: str
 ) -> None:
     """25006: sessions pinned to a demoted node are given up, not asked again and again."""
-    stack = disturbed_stack
-    demoted = stack.primary
-    async with (
-        FaultProxy(demoted.port) as proxy,
-        # A keeper that sleeps: only requests may notice.
-        running_service(
-            database, proxy.port, stack.standby.port, db_write_pool_min=5, db_probe_interval=60
-        ) as service,
-    ):
-        await eventually("the pool to fill", lambda: service.pool("write")["size"] == 5)
-        stack.promote_standby()
-        demoted.sql("ALTER SYSTEM SET default_transaction_read_only = on")
-        demoted.reload("default_transaction_read_only", "on")
-        proxy.retarget(stack.primary.port)
-        response = await service.create("pinned")
-        assert response.status_code == 201, response.text
-        assert response.headers["X-Attempts"] == "2"
-        assert service.metric("holdfast_database_retries_total", kind="read-only") == 1
-        for number in range(5):
-            assert (await service.create(f"more-{number}")).headers["X-Attempts"] == "1"
-        async with superuser(stack, database) as admin:
+    async with demoted(disturbed_stack, database) as service:
+        await assert_leaves_the_demoted_node(service)
+        async with superuser(disturbed_stack, database) as admin:
             assert await rows(admin, "pinned") == 1
 
 

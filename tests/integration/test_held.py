@@ -65,6 +65,23 @@ async def test_a_client_may_shorten_the_deadline(
         assert took["0.3"] < 1 < took["60"] < 4
 
 
+async def test_a_deadline_that_has_passed_is_no_error_of_ours(
+    stack: EmbeddedStack, database: str
+) -> None:
+    """However little time is left wherever it runs out: done or 503, and nothing half done."""
+    statuses = set()
+    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+        for microseconds in range(1, 4000, 50):
+            body = {"email": f"late-{microseconds}@example.com", "name": "late"}
+            response = await service.client.post(
+                "/api/users", json=body, headers={"Request-Timeout": f"{microseconds / 1e6:f}"}
+            )
+            statuses.add(response.status_code)
+        assert statuses <= {201, 503}
+        assert 503 in statuses
+        assert (await service.create("afterwards")).status_code == 201
+
+
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf", "1e999", "٣"])
 async def test_a_timeout_that_is_none_is_refused(
     stack: EmbeddedStack, database: str, text: str

@@ -261,6 +261,7 @@ LOST_COMMITS = [
 ]
 
 
+@pytest.mark.uvloop
 @pytest.mark.parametrize(("fault", "applied"), LOST_COMMITS)
 async def test_lost_commit_is_resolved(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection, fault: Fault, applied: int
@@ -309,6 +310,7 @@ async def test_commit_in_doubt_at_the_deadline_is_said(
         assert await rows(admin, "doubtful") == 1
 
 
+@pytest.mark.uvloop
 async def test_conversation_cut_anywhere(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection
 ) -> None:

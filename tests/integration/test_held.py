@@ -65,6 +65,7 @@ async def test_a_client_may_shorten_the_deadline(
         assert took["0.3"] < 1 < took["60"] < 4
 
 
+@pytest.mark.uvloop
 async def test_a_deadline_that_has_passed_is_no_error_of_ours(
     stack: EmbeddedStack, database: str
 ) -> None:

@@ -93,6 +93,8 @@ class RequestMiddleware:
         }
         if record.route is not None:
             details |= {"route": record.route, "attempts": record.attempts}
+        if record.local_commit:
+            details["durability"] = "local"
         if scope["path"] in QUIET:
             logger.debug("request", **details)
         else:

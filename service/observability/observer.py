@@ -46,10 +46,9 @@ class ServiceObserver(Observer):
         self._metrics.gave_up.labels(type(error).__name__, error.kind).inc()
 
     def local_commit(self) -> None:
-        """Count it, log it, and tell the client."""
+        """Count it, and tell the client and the request's line in the log."""
         self._metrics.local_commits.inc()
         current_record().local_commit = True
-        logger.warning("committed locally", hint="no standby has confirmed this commit")
 
     def resolved(self, *, applied: bool) -> None:
         """Count it, and log it: without keys it would have been an answer in doubt."""

@@ -323,8 +323,8 @@ async def test_conversation_cut_anywhere(
         ) as service,
     ):
         # From the first byte of the login to past the last of the question that follows COMMIT,
-        # at about 1450. The shortest message that matters has 40 bytes.
-        for count in range(1, 1700, 19):
+        # at about 1800. COMMIT itself has 45 bytes: no step can miss it.
+        for count in range(1, 2400, 29):
             await proxy.cut()
             await eventually("the pool to notice", lambda: service.pool("write")["size"] == 0)
             proxy.cut_after(count)

@@ -86,22 +86,38 @@ class Host:
         command = ["docker", "image", "prune", "--force", "--filter", f"label={IMAGE_LABEL}"]
         subprocess.run(command, capture_output=True, check=False)
 
+    def wake_engine(self) -> bool:
+        """Start the engine if it is installed and does not answer; tell whether there is one.
+
+        What is removed is asked of the engine, also when `down` has stopped it.
+        """
+        if self.engine_answers():
+            return True
+        if shutil.which("dockerd") is None:
+            return False
+        self.state.mkdir(exist_ok=True)
+        self._start_engine()
+        return True
+
+    def _start_engine(self) -> None:
+        if os.geteuid() != 0:
+            raise StackError(
+                "Docker is installed but its engine does not answer this user. Start it "
+                "(systemctl start docker), join the group docker, or run as root."
+            )
+        log = self.state / "dockerd.log"
+        command = [str(self.scripts / "start-docker.sh"), str(log)]
+        how = run_step(
+            "Starting the Docker engine", command, self._log("engine"), limit=ENGINE_LIMIT
+        )
+        if how != "running":
+            (self.state / "engine").write_text(f"{how}\n")
+
     def _engine(self) -> None:
         if not self.engine_answers():
             if shutil.which("dockerd") is None:
                 self._install("Docker Engine", "install-docker.sh", "docker.io")
-            elif os.geteuid() != 0:
-                raise StackError(
-                    "Docker is installed but its engine does not answer this user. Start it "
-                    "(systemctl start docker), join the group docker, or run as root."
-                )
-            log = self.state / "dockerd.log"
-            command = [str(self.scripts / "start-docker.sh"), str(log)]
-            how = run_step(
-                "Starting the Docker engine", command, self._log("engine"), limit=ENGINE_LIMIT
-            )
-            if how != "running":
-                (self.state / "engine").write_text(f"{how}\n")
+            self._start_engine()
         version = _output("docker", "version", "--format", "{{.Server.Version}}").strip()
         result("Docker engine", version)
 

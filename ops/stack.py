@@ -98,20 +98,25 @@ class Stack:
 
     def down(self) -> None:
         """Stop and remove the containers; volumes and images stay."""
-        if self._take_down("Stopping the stack"):
+        if not self.host.engine_answers():
+            say("No Docker engine answers, so nothing of the stack is running.")
+        else:
+            self._take_down("Stopping the stack")
             say("The data stays in its volumes: `make up` brings it back, `make clean` removes it.")
             self.host.stop_engine()
 
     def clean(self) -> None:
         """Stop the stack and remove its data and secrets; the images stay."""
-        if self._take_down("Stopping the stack, removing its data", "--volumes"):
+        if self._wake_engine():
+            self._take_down("Stopping the stack, removing its data", "--volumes")
             self._remove_secrets()
             self.host.stop_engine()
 
     def distclean(self) -> None:
         """Clean, and remove the images that were built here."""
         extra = ("--volumes", "--rmi", "all")
-        if self._take_down("Stopping the stack, removing its data and images", *extra):
+        if self._wake_engine():
+            self._take_down("Stopping the stack, removing its data and images", *extra)
             self._remove_secrets()
             self.host.remove_images()
             self.host.stop_engine()
@@ -226,14 +231,15 @@ class Stack:
             time.sleep(POLL)
         progress.done("answers")
 
-    def _take_down(self, title: str, *extra: str) -> bool:
-        """Remove the containers; tell whether there was an engine to ask."""
-        if not self.host.engine_answers():
-            say("No Docker engine answers, so nothing of the stack is running.")
-            return False
+    def _wake_engine(self) -> bool:
+        there_is_one = self.host.wake_engine()
+        if not there_is_one:
+            say("Docker is not installed, so there is nothing to remove.")
+        return there_is_one
+
+    def _take_down(self, title: str, *extra: str) -> None:
         self.environment["COMPOSE_PROFILES"] = "three-nodes"
         self._compose(title, "down", "--remove-orphans", *extra, limit=STOP_LIMIT)
-        return True
 
     # ------------------------------------------------------------------ plumbing
 

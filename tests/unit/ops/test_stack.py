@@ -109,3 +109,17 @@ def test_the_ca_bundle_is_the_one_that_pip_was_told(
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "gone.pem"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
     assert _ca_bundle() == str(bundle)
+
+
+def test_what_is_removed_needs_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data of a stack that is down is removed by an engine that is started for it."""
+    host = Host(tmp_path)
+    monkeypatch.setattr(host, "engine_answers", lambda: False)
+    monkeypatch.setenv("PATH", "")
+    assert not host.wake_engine()
+    dockerd = tmp_path / "dockerd"
+    dockerd.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(StackError, match="run as root"):
+        host.wake_engine()

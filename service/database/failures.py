@@ -6,7 +6,8 @@
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
 | 25006                                             | -                | not writable  | not writable         |
 | 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
-| 57014                                             | -                | too slow      | in doubt             |
+| 57014, by the statement timeout                   | -                | too slow      | in doubt             |
+| 57014, by somebody's request                      | -                | aborted       | in doubt             |
 | HF001, HF002 (idempotency_claim)                  | -                | key in flight, key known | -         |
 | class 23                                          | -                | constraint    | constraint           |
 | anything else                                     | permanent        | permanent     | permanent            |
@@ -67,6 +68,7 @@ DEADLINE = "deadline"  # the kind of a loss that tells nothing of other sessions
 # servers' lc_messages is C.
 _SYNC_WAIT = "synchronous replication"
 _LOCAL_DETAIL = "already committed locally"
+_BY_REQUEST = "due to user request"  # postgres.c, PostgreSQL 17
 
 
 class DeadlinePassed(TimeoutError):  # noqa: N818 - as in service.errors
@@ -187,6 +189,10 @@ def _answered(error: PostgresError, phase: Phase) -> DatabaseError:
 def _cancelled(message: str, phase: Phase) -> DatabaseError:
     if phase is Phase.COMMIT:
         return CommitInDoubt(f"Cancelled at COMMIT: {message}", kind="cancelled")
+    if _BY_REQUEST in message:
+        # pg_auto_failover's keeper cancels the backends that wait for a standby which is lost; one
+        # that has just stopped waiting is hit at its next statement.
+        return TransactionAborted(message, kind="cancelled")
     return StatementTimeout(message, kind="statement-timeout")
 
 

@@ -253,6 +253,25 @@ async def test_terminated_backend_is_retried(
     assert await rows(admin, "terminated") == 1
 
 
+async def test_cancelled_backend_is_retried(
+    service: Service, admin: asyncpg.Connection, onlooker: asyncpg.Connection
+) -> None:
+    """57014 by request, in the middle of a statement: rolled back, retried, applied once."""
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
+        request = asyncio.create_task(service.create("cancelled"))
+        await admin.execute(
+            "SELECT pg_cancel_backend($1)", await waiting_backend(onlooker, "relation")
+        )
+        await eventually(
+            "the failure to be counted",
+            lambda: service.metric("holdfast_database_failures_total", kind="cancelled") == 1,
+        )
+    response = await request
+    assert response.status_code == 201, response.text
+    assert await rows(admin, "cancelled") == 1
+
+
 # ---------------------------------------------------------------- once COMMIT was sent: ask the key
 LOST_COMMITS = [
     pytest.param(Fault.CUT_BEFORE, 0, id="server never got it"),

@@ -68,6 +68,15 @@ def test_loss_during_commit_is_in_doubt(error: Exception, kind: str) -> None:
     assert not is_transient(failure)
 
 
+def test_a_statement_cancelled_by_request_runs_again() -> None:
+    """Nobody said that it took too long: the keeper aims at COMMITs, and may hit what follows."""
+    message = "canceling statement due to user request"
+    failure = translate(answered("57014", M=message), Phase.WORK)
+
+    assert type(failure) is errors.TransactionAborted
+    assert failure.kind == "cancelled"
+
+
 def test_a_cancelled_statement_is_in_doubt_at_commit_alone() -> None:
     """What follows COMMIT in its message may be what was cancelled."""
     assert type(translate(answered("57014"), Phase.WORK)) is errors.StatementTimeout

@@ -8,6 +8,7 @@ keeper asks only when they have not lately.
 import asyncio
 from contextlib import AsyncExitStack
 
+from service.database.background import Background
 from service.database.deadline import Deadline
 from service.database.observer import Role
 from service.database.pools import Pool
@@ -16,24 +17,14 @@ from service.errors import DatabaseError, NotWritable
 QUESTION = "SHOW transaction_read_only"  # what HAProxy's check asks, too
 
 
-class Keeper:
+class Keeper(Background):
     """Runs as a task from `start` to `stop`; `interval` and `bound` in seconds."""
 
     def __init__(self, pool: Pool, *, interval: float, bound: float) -> None:
+        super().__init__(f"keeper-{pool.role}")
         self._pool = pool
         self._interval = interval
         self._bound = bound
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name=f"keeper-{self._pool.role}")
-
-    async def stop(self) -> None:
-        """End, and wait for it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:

@@ -7,6 +7,7 @@ waits for, does not wait for a standby, and skips rows that are being read.
 import asyncio
 import random
 
+from service.database.background import Background
 from service.database.connections import Link, rolled_back_on_error
 from service.database.deadline import Deadline
 from service.database.observer import Observer
@@ -29,24 +30,14 @@ PURGE = """
 """
 
 
-class Purger:
+class Purger(Background):
     """Runs as a task from `start` to `stop`; `interval` in seconds."""
 
     def __init__(self, pool: Pool, observer: Observer, interval: float) -> None:
+        super().__init__("purger")
         self._pool = pool
         self._observer = observer
         self._interval = interval
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="purger")
-
-    async def stop(self) -> None:
-        """End, and wait for it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         while True:

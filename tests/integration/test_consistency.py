@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from service.database import ConsistencyToken
 from service.database.connections import Position
+from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
     from ops.embedded import EmbeddedStack
-    from ops.embedded.postgres import Node
     from tests.integration.service_client import Service
 
 TOKEN = "Consistency-Token"
 AHEAD = "urn:holdfast:problem:consistency-token-ahead"
 BAD = "urn:holdfast:problem:bad-consistency-token"
-
-
-@contextmanager
-def replay_paused(standby: Node) -> Iterator[None]:
-    """Let a standby receive WAL, and confirm it, without applying it."""
-    standby.sql("SELECT pg_wal_replay_pause()")
-    try:
-        yield
-    finally:
-        standby.sql("SELECT pg_wal_replay_resume()")
 
 
 @pytest.fixture
@@ -64,7 +53,7 @@ async def stale_reads(service: Service, stack: EmbeddedStack, count: int, *, tok
     path = (await service.create("reader")).headers["Location"]
     stack.wait_replayed()
     stale = 0
-    with replay_paused(stack.standby):
+    async with replay_paused(stack):
         for number in range(count // 10):
             name = f"version {number}"
             token = await change(service, path, name)
@@ -106,7 +95,7 @@ async def test_the_replica_is_waited_for(stack: EmbeddedStack, database: str) ->
         database, stack.primary.port, stack.standby.port, consistency_wait=20
     ) as service:
         path = (await service.create("waited")).headers["Location"]
-        with replay_paused(stack.standby):
+        async with replay_paused(stack):
             token = await change(service, path, "later")
             request = asyncio.create_task(read(service, path, token))
             done, _ = await asyncio.wait([request], timeout=0.3)
@@ -124,7 +113,7 @@ async def test_a_lagging_replica_is_not_waited_for_each_time(
         database, stack.primary.port, stack.standby.port, consistency_wait=0.5
     ) as service:
         path = (await service.create("lagging")).headers["Location"]
-        with replay_paused(stack.standby):
+        async with replay_paused(stack):
             token = await change(service, path, "ahead")
             times = []
             for _ in range(3):
@@ -234,7 +223,7 @@ async def test_a_browser_asks_for_a_cookie(service: Service, stack: EmbeddedStac
     assert asked.headers["Preference-Applied"] == "consistency-cookie"
     path = asked.headers["Location"]
     stack.wait_replayed()
-    with replay_paused(stack.standby):
+    async with replay_paused(stack):
         await change(service, path, "after")  # the client keeps cookies: this renews it
         response = await service.client.get(path)
         assert (response.json()["name"], response.headers["X-Route"]) == ("after", "read-fallback")

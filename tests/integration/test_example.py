@@ -26,6 +26,7 @@ from service.database import (
 )
 from service.errors import KeyReused
 from tests.integration.fault_proxy import Fault, FaultProxy
+from tests.integration.scenarios import replay_paused
 from tests.integration.support import ROOT, superuser
 
 if TYPE_CHECKING:
@@ -153,16 +154,13 @@ async def test_a_token_sees_past_a_paused_standby(
 ) -> None:
     """While the standby does not replay, a read with the token sees the payment; without it not."""
     await ledger.balance("ada")  # connected, so that the pause is the only thing amiss
-    disturbed_stack.standby.sql("SELECT pg_wal_replay_pause()")
-    try:
+    async with replay_paused(disturbed_stack):
         paid = await ledger.pay("order", "ada", 100)
         watcher.routes.clear()
         assert await ledger.balance("ada") == 0
         assert watcher.routes == [Route.READ]
         assert await ledger.balance("ada", paid.token) == 100
         assert watcher.routes[1:] == [Route.READ, Route.READ_FALLBACK]
-    finally:
-        disturbed_stack.standby.sql("SELECT pg_wal_replay_resume()")
 
 
 async def test_opening_and_closing(stack: EmbeddedStack, payments: str) -> None:

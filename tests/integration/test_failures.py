@@ -234,42 +234,32 @@ async def test_lost_before_commit_is_applied_once(
     assert await rows(admin, "once") == 1
 
 
-async def test_terminated_backend_is_retried(
-    service: Service, admin: asyncpg.Connection, onlooker: asyncpg.Connection
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        pytest.param("pg_terminate_backend", "admin-shutdown", id="57P01"),
+        pytest.param("pg_cancel_backend", "cancelled", id="57014 by request"),
+    ],
+)
+async def test_backend_stopped_from_outside_is_retried(
+    service: Service,
+    admin: asyncpg.Connection,
+    onlooker: asyncpg.Connection,
+    function: str,
+    kind: str,
 ) -> None:
-    """57P01 in the middle of a statement: rolled back, retried, applied exactly once."""
+    """Ended or cancelled in the middle of a statement: rolled back, retried, applied once."""
     async with admin.transaction():
         await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
-        request = asyncio.create_task(service.create("terminated"))
-        await admin.execute(
-            "SELECT pg_terminate_backend($1)", await waiting_backend(onlooker, "relation")
-        )
+        request = asyncio.create_task(service.create("stopped"))
+        await admin.execute(f"SELECT {function}($1)", await waiting_backend(onlooker, "relation"))
         await eventually(
             "the failure to be counted",
-            lambda: service.metric("holdfast_database_failures_total", kind="admin-shutdown") == 1,
+            lambda: service.metric("holdfast_database_failures_total", kind=kind) == 1,
         )
     response = await request
     assert response.status_code == 201, response.text
-    assert await rows(admin, "terminated") == 1
-
-
-async def test_cancelled_backend_is_retried(
-    service: Service, admin: asyncpg.Connection, onlooker: asyncpg.Connection
-) -> None:
-    """57014 by request, in the middle of a statement: rolled back, retried, applied once."""
-    async with admin.transaction():
-        await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
-        request = asyncio.create_task(service.create("cancelled"))
-        await admin.execute(
-            "SELECT pg_cancel_backend($1)", await waiting_backend(onlooker, "relation")
-        )
-        await eventually(
-            "the failure to be counted",
-            lambda: service.metric("holdfast_database_failures_total", kind="cancelled") == 1,
-        )
-    response = await request
-    assert response.status_code == 201, response.text
-    assert await rows(admin, "cancelled") == 1
+    assert await rows(admin, "stopped") == 1
 
 
 # ---------------------------------------------------------------- once COMMIT was sent: ask the key

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ops.console import StackError
 
 NODES = ("postgres1", "postgres2", "postgres3")
+APPS = ("app1", "app2")
 PROXIES = ("haproxy1", "haproxy2")
 VIP = "172.30.0.100"
 ONE_SHOT = "db-migrate"
@@ -97,15 +98,24 @@ def containers() -> list[Container]:
     return sorted(found, key=lambda container: container.name)
 
 
+def accepts_writes(node: str) -> bool:
+    """Tell whether a node takes writes now."""
+    return ask(node, *WRITABLE).strip() == "off"
+
+
 def find_primary() -> str | None:
     """Return the node that accepts writes, or None."""
-    return next((node for node in NODES if ask(node, *WRITABLE).strip() == "off"), None)
+    return next((node for node in NODES if accepts_writes(node)), None)
+
+
+def holds_vip(proxy: str) -> bool:
+    """Tell whether a proxy has the virtual IP."""
+    return f" {VIP}/" in ask(proxy, "ip", "-4", "address", "show", "eth0")
 
 
 def find_vip_holder() -> str | None:
     """Return the proxy that holds the virtual IP, or None."""
-    show = ("ip", "-4", "address", "show", "eth0")
-    return next((proxy for proxy in PROXIES if f" {VIP}/" in ask(proxy, *show)), None)
+    return next((proxy for proxy in PROXIES if holds_vip(proxy)), None)
 
 
 def cluster_state() -> str:
@@ -116,9 +126,12 @@ def cluster_state() -> str:
 def backends() -> list[dict[str, str]]:
     """Return HAProxy's own table of servers, as the virtual IP's holder has it."""
     holder = find_vip_holder()
-    if holder is None:
-        return []
-    text = ask(holder, "curl", "-s", "-m", "3", "http://127.0.0.1:8404/;csv")
+    return servers_of(holder) if holder else []
+
+
+def servers_of(proxy: str) -> list[dict[str, str]]:
+    """Return one proxy's own table of servers; nothing when it does not answer."""
+    text = ask(proxy, "curl", "-s", "-m", "3", "http://127.0.0.1:8404/;csv")
     lines = text.removeprefix("# ").splitlines()
     header = lines[0].split(",") if lines else []
     rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]

@@ -1,0 +1,168 @@
+"""`holdfast drill`: what it prints, and in which order it runs what it was asked for."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ops.cli.output import Exit, Json, console, print_json, reported
+from ops.console import StackError
+from ops.drills import runner
+from ops.drills.faults import FAULTS
+from ops.load.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ops.drills.result import Judged, Measured
+    from ops.drills.runner import Drill
+
+WORDS = ("list", "all", "random")
+
+
+def _complete(begun: str) -> list[str]:
+    return [name for name in (*WORDS, *FAULTS) if name.startswith(begun)]
+
+
+What = Annotated[
+    str,
+    typer.Argument(metavar="list|NAME|all|random", help="Which.", autocompletion=_complete),
+]
+Keep = Annotated[Path, typer.Option(help="Where histories and results go, a folder a drill.")]
+
+
+def drill(
+    what: What,
+    *,
+    runs: Annotated[int, typer.Option(min=1, max=100, help="Times each; medians count.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.1, max=10_000, help="random: how long.")] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="random: the same faults again.")] = None,
+    writes: Annotated[float, typer.Option(min=1, help="Writes a second, both clients.")] = 40.0,
+    reads: Annotated[float, typer.Option(min=1, help="Reads a second, both clients.")] = 100.0,
+    keep: Keep = Path(".holdfast/drills"),
+    as_json: Json = False,
+) -> None:
+    """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke."""
+    plan = Plan(writes_per_second=writes, reads_per_second=reads)
+    with reported(as_json=as_json):
+        if what == "list":
+            _list(as_json=as_json)
+            return
+        if what == "random":
+            chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
+            _soak(plan, minutes, chosen, keep, as_json=as_json)
+        else:
+            _each(_named(what), plan, runs, keep, as_json=as_json)
+
+
+def _list(*, as_json: bool) -> None:
+    if as_json:
+        print_json({name: fault.summary for name, fault in FAULTS.items()})
+        return
+    table = Table("drill", "what happens", box=None)
+    for name, fault in FAULTS.items():
+        table.add_row(name, fault.summary)
+    console.print(table)
+
+
+def _named(what: str) -> list[str]:
+    if what == "all":
+        return list(FAULTS)
+    if what not in FAULTS:
+        raise StackError(f"there is no drill {what!r}; `holdfast drill list` names them")
+    return [what]
+
+
+def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool) -> None:
+    drills: dict[str, list[Drill]] = {}
+    for number in range(runs):
+        for name in names:
+            if not as_json:
+                console.print(f"{name}, run {number + 1} of {runs}: {FAULTS[name].summary}")
+            one = runner.run_one(FAULTS[name], _fresh(plan), _folder(keep, name))
+            drills.setdefault(name, []).append(one)
+            if not as_json:
+                _tell(one)
+    if as_json:
+        print_json(drills)
+    else:
+        console.print(_table([runner.medians(each) for each in drills.values()]))
+        console.print(_verdict([each.judged for several in drills.values() for each in several]))
+    _leave([each for several in drills.values() for each in several])
+
+
+def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -> None:
+    if not as_json:
+        console.print(f"seed {seed}: `holdfast drill random --seed {seed}` draws the same faults")
+    folder = _folder(keep, f"random-{seed}")
+    tell = (lambda _: None) if as_json else console.print
+    done = runner.run_random(plan, minutes, seed, folder, tell)
+    if as_json:
+        print_json({"seed": seed, **done.__dict__})
+    else:
+        console.print(_table(done.measured))
+        _tell(done)
+        console.print(_verdict([done.judged]))
+    _leave([done])
+
+
+def _fresh(plan: Plan) -> Plan:
+    """Return the same load for entities of its own."""
+    return Plan(writes_per_second=plan.writes_per_second, reads_per_second=plan.reads_per_second)
+
+
+def _folder(keep: Path, name: str) -> Path:
+    return keep / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
+
+
+def _tell(drill: Drill) -> None:
+    for line in (*drill.judged.findings, *drill.problems):
+        console.print(f"  {line}", style="bold red", markup=False)
+    for measured in drill.measured:
+        for sentence in measured.missed:
+            console.print(f"  {measured.fault}: {sentence}", style="yellow", markup=False)
+
+
+def _table(measured: Iterable[Measured]) -> Table:
+    headings = ("write pause", "read pause", "slowest", "failed: plain", "careful", "whole again")
+    table = Table("fault", box=None)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for each in measured:
+        table.add_row(
+            Text(each.fault, "yellow" if each.missed else ""),
+            f"{each.write_pause:.2f} s",
+            f"{each.read_pause:.2f} s",
+            f"{max(each.slowest_write, each.slowest_read):.1f} s",
+            str(each.failed.get("plain", 0)),
+            str(each.failed.get("careful", 0)),
+            f"{each.redundant_after:.1f} s",
+        )
+    return table
+
+
+def _verdict(judged: list[Judged]) -> Text:
+    counts = {
+        name: sum(getattr(each, name) for each in judged)
+        for name in ("acknowledged", "reads", "unknown", "lost", "twice", "stale", "other")
+    }
+    warned = sum(each.lost_as_warned for each in judged)
+    text = (
+        f"{counts['acknowledged']} acknowledged writes, {counts['reads']} reads, "
+        f"{counts['unknown']} outcomes resolved: {counts['lost']} lost, {counts['twice']} twice, "
+        f"{counts['stale']} stale, {counts['other']} otherwise wrong"
+    )
+    more = f"; {warned} lost after a warning (Durability: local)" if warned else ""
+    style = "bold green" if all(each.ok for each in judged) else "bold red"
+    return Text(text + more, style)
+
+
+def _leave(drills: list[Drill]) -> None:
+    if not all(each.ok for each in drills):
+        raise typer.Exit(Exit.UNSOUND)

@@ -1,0 +1,104 @@
+"""`holdfast status`: the snapshot as tables, and what is wrong in sentences."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ops import cluster, snapshot
+from ops.cli.output import console
+from ops.diagnosis import RUNBOOK, Problem, diagnose
+
+if TYPE_CHECKING:
+    from ops.snapshot import Node, Snapshot
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks of `--watch`; one look costs about half a second of one core."""
+
+
+def as_data(now: Snapshot) -> dict[str, object]:
+    """Return what `--json` prints."""
+    return {
+        "healthy": now.whole,
+        "redundant": now.redundant,
+        "durability": now.durability,
+        "primary": now.primary,
+        "virtual_ip": {"address": cluster.VIP, "holder": now.vip_holder},
+        "nodes": now.nodes,
+        "backends": now.servers,
+        "containers": {each.name: each.condition for each in now.containers},
+        "problems": diagnose(now),
+    }
+
+
+def show(now: Snapshot) -> None:
+    """Print the state once."""
+    console.print(_page(now))
+
+
+def watch() -> None:
+    """Show the state as it changes, until interrupted."""
+    with Live(_page(snapshot.take()), console=console, screen=True) as live:
+        while True:
+            time.sleep(WATCH_INTERVAL)
+            live.update(_page(snapshot.take()))
+
+
+def _page(now: Snapshot) -> RenderableType:
+    return Group(_headline(now), "", _nodes(now), "", _others(now), *_problems(diagnose(now)))
+
+
+def _headline(now: Snapshot) -> Text:
+    verdict = ("all is well", "bold green") if now.whole else ("degraded", "bold yellow")
+    if now.primary is None:
+        verdict = ("no writes", "bold red")
+    durability = {
+        "replicated": "an acknowledged write is on two nodes",
+        "local": "an acknowledged write is on one node alone",
+    }.get(now.durability, "where writes go is not known")
+    return Text.assemble(verdict, f"  ·  primary {now.primary or 'none'}  ·  {durability}")
+
+
+def _nodes(now: Snapshot) -> Table:
+    table = Table("node", "state", "health", "LSN", "timeline", "behind", "commits wait", box=None)
+    for node in now.nodes:
+        state = node.state if node.state == node.assigned else f"{node.state} → {node.assigned}"
+        table.add_row(
+            node.name,
+            Text(state, "bold" if node.name == now.primary else ""),
+            Text("reachable", "green") if node.healthy else Text("not reachable", "red"),
+            node.lsn,
+            str(node.timeline),
+            *_standby(node, now.primary),
+        )
+    return table
+
+
+def _standby(node: Node, primary: str | None) -> tuple[str, str]:
+    if node.name == primary:
+        return "", ""
+    return "?" if node.lag is None else f"{node.lag} B", "yes" if node.in_sync else "no"
+
+
+def _others(now: Snapshot) -> Table:
+    table = Table("part", "state", box=None)
+    table.add_row("virtual IP", f"{cluster.VIP} on {now.vip_holder or 'nobody'}")
+    for backend in ("apps", "pg_primary", "pg_any"):
+        servers = [each for each in now.servers if each.backend == backend]
+        words = ", ".join(f"{each.name} {each.status}" for each in servers)
+        table.add_row(f"backend {backend}", words or "HAProxy does not answer")
+    ill = [f"{each.name} {each.condition}" for each in now.containers if not each.ready]
+    table.add_row("containers", ", ".join(ill) or f"all {len(now.containers)} healthy")
+    return table
+
+
+def _problems(problems: list[Problem]) -> list[RenderableType]:
+    if not problems:
+        return []
+    lines = [Text(f'{one.what}  → {RUNBOOK}, "{one.heading}"', "yellow") for one in problems]
+    return ["", *lines]

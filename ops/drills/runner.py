@@ -1,0 +1,125 @@
+"""Runs drills: one fault, all of them, or a soak of random ones; keeps what they leave behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ops.drills.faults import FAULTS
+from ops.drills.history import save
+from ops.drills.result import Judged, Measured, judge_all, measure
+from ops.drills.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from ops.drills.faults import Fault
+    from ops.load.plan import Plan
+    from ops.load.run import Result
+
+QUIET = (1.0, 15.0)
+"""Seconds between a whole stack and a soak's next fault: at least one fault in 45 s, that is."""
+
+
+@dataclass(frozen=True)
+class Drill:
+    """One session that is over: its faults in order, and the verdict on all of it."""
+
+    began: str  # ISO 8601, UTC
+    seconds: float  # of load
+    measured: list[Measured]
+    judged: Judged
+    problems: list[str]  # of the load itself: what is missing from the histories
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise was kept, and the histories are complete."""
+        return self.judged.ok and not self.problems
+
+    @property
+    def met(self) -> bool:
+        """Whether every target was met as well."""
+        return self.ok and not any(each.missed for each in self.measured)
+
+
+def run_one(fault: Fault, plan: Plan, keep: Path) -> Drill:
+    """Run one fault under load. Raises StackError when the stack cannot be struck or mended."""
+    with Session(plan, fault.load) as session:
+        session.strike(fault)
+        ended = session.now
+        results = session.stop()
+    return _finish(session, results, [ended], keep)
+
+
+def run_random(
+    plan: Plan, minutes: float, seed: int, keep: Path, tell: Callable[[str], None]
+) -> Drill:
+    """Strike with faults drawn by `seed`, one after another, for so many minutes of one load."""
+    ends = []
+    with Session(plan) as session:
+        for fault, quiet in draw(seed):
+            if session.now > minutes * 60:
+                break
+            time.sleep(quiet)
+            strike = session.strike(fault)
+            ends.append(session.now)
+            tell(f"{session.now:6.0f} s  {fault.name}: whole {strike.redundant_after:.1f} s after")
+        results = session.stop()
+    return _finish(session, results, ends, keep)
+
+
+def draw(seed: int) -> Iterator[tuple[Fault, float]]:
+    """Yield faults and the seconds of quiet before each, the same ones for the same seed."""
+    source = random.Random(seed)  # noqa: S311 - reproducible is what it has to be
+    pool = [fault for fault in FAULTS.values() if fault.random]
+    while True:
+        yield source.choice(pool), source.uniform(*QUIET)
+
+
+def medians(drills: Sequence[Drill]) -> Measured:
+    """Return one fault's medians over several runs; failures and errors are summed."""
+    runs = [each for drill in drills for each in drill.measured]
+    failed: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    for each in runs:
+        for total, part in ((failed, each.failed), (errors, each.errors)):
+            for name, count in part.items():
+                total[name] = total.get(name, 0) + count
+    return dataclasses.replace(
+        runs[0],
+        write_pause=statistics.median(each.write_pause for each in runs),
+        read_pause=statistics.median(each.read_pause for each in runs),
+        slowest_write=max(each.slowest_write for each in runs),
+        slowest_read=max(each.slowest_read for each in runs),
+        failed=failed,
+        errors=errors,
+        redundant_after=statistics.median(each.redundant_after for each in runs),
+        moved=any(each.moved for each in runs),
+        missed=[sentence for each in runs for sentence in each.missed],
+    )
+
+
+def _finish(session: Session, results: dict[str, Result], ends: list[float], keep: Path) -> Drill:
+    judged, histories = judge_all(results)
+    pairs = zip(session.strikes, ends, strict=True)
+    first = next(iter(results.values()))
+    drill = Drill(
+        began=datetime.fromtimestamp(first.started, UTC).isoformat(timespec="seconds"),
+        seconds=round(first.seconds, 1),
+        measured=[measure(strike, results, until=end) for strike, end in pairs],
+        judged=judged,
+        problems=[each for result in results.values() for each in result.problems],
+    )
+    keep.mkdir(parents=True, exist_ok=True)
+    for name, history in histories.items():
+        save(history, keep / f"{name}.jsonl")
+    text = json.dumps(dataclasses.asdict(drill), indent=2)
+    (keep / "drill.json").write_text(text + "\n", encoding="utf-8")
+    return drill

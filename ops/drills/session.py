@@ -1,0 +1,134 @@
+"""A load of two kinds of clients on the real stack, and the faults that strike it meanwhile.
+
+The plain client sends no key and never sends again; the careful one does both. Each keeps its own
+history. One session is one drill, or a soak of many.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from ops import operate
+from ops.drills.history import Row
+from ops.drills.stage import begin, docker
+from ops.load.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.drills.faults import Fault
+    from ops.load.operation import Operation
+    from ops.load.plan import Plan
+    from ops.load.run import Result
+
+SETTLE = 3.0
+"""Seconds of load before a fault and after the stack is whole again."""
+
+CLIENTS: Mapping[str, dict[str, bool]] = {
+    "plain": {"keyed": False, "retries": False},
+    "careful": {"keyed": True, "retries": True},
+}
+
+ROWS = "SELECT json_build_array(email, name, version) FROM users WHERE starts_with(email, '{}-')"
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One fault within a session; times in seconds after the load's start."""
+
+    fault: Fault
+    struck: float  # when it began
+    measured: float  # from when on pauses count: the same, unless the fault says otherwise
+    mended: float  # when everything that was broken was mended
+    whole: float  # when nothing of the stack was missing any more
+    moved: bool  # whether the primary's role did
+
+    @property
+    def redundant_after(self) -> float:
+        """Seconds from the mending to full redundancy."""
+        return self.whole - self.mended
+
+
+class Session:
+    """Both clients at work, as long as the block runs."""
+
+    def __init__(self, plan: Plan, load: float = 1.0) -> None:
+        """Take half of `plan`'s rates, times `load`, for each of the two clients."""
+        self._runs = {
+            name: Run(
+                replace(
+                    plan,
+                    prefix=f"{plan.prefix}-{name}",
+                    writes_per_second=plan.writes_per_second * load / 2,
+                    reads_per_second=plan.reads_per_second * load / 2,
+                    keyed=behaviour["keyed"],
+                    retries=behaviour["retries"],
+                )
+            )
+            for name, behaviour in CLIENTS.items()
+        }
+        self.strikes: list[Strike] = []
+        self._blocks = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the load on a whole stack, and let it settle."""
+        operate.await_whole()
+        with ExitStack() as blocks:
+            for run in self._runs.values():
+                blocks.enter_context(run)
+            self._blocks = blocks.pop_all()
+        time.sleep(SETTLE)
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Stop the load, whatever happened."""
+        self._blocks.__exit__(*details)  # type: ignore[arg-type]
+
+    @property
+    def now(self) -> float:
+        """Seconds since the load's start."""
+        return next(iter(self._runs.values())).now
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What is known so far, of both clients."""
+        return [each for run in self._runs.values() for each in run.operations]
+
+    def mark(self, what: str, kind: str = "event") -> None:
+        """Note a moment in both timelines."""
+        for run in self._runs.values():
+            run.mark(what, kind)
+
+    def strike(self, fault: Fault) -> Strike:
+        """Apply a fault, hold it, mend it, wait for a whole stack, and go on for a little while.
+
+        Raises StackError when the stack does not become whole; the fault is mended even then.
+        """
+        struck, measured = self.now, [self.now]
+        with begin(self.mark, lambda: measured.append(self.now)) as stage:
+            fault.inject(stage)
+            time.sleep(fault.hold)
+        mended = self.now
+        now, _ = operate.wait_for(
+            f"a whole stack after {fault.name}", operate.WHOLE_LIMIT, lambda now: now.whole
+        )
+        whole = self.now
+        self.mark("whole again", "undone")
+        time.sleep(SETTLE)
+        moved = now.primary != stage.before.primary
+        self.strikes.append(Strike(fault, struck, measured[-1], mended, whole, moved))
+        return self.strikes[-1]
+
+    def stop(self) -> dict[str, Result]:
+        """Stop the load; return what each client knows."""
+        return {name: run.stop() for name, run in self._runs.items()}
+
+
+def rows(prefix: str) -> list[Row]:
+    """Return what the primary's database has of one client's entities."""
+    asked = ("psql", "-qAt", "-c", ROWS.format(prefix))
+    return [Row(*json.loads(line)) for line in docker("exec", "psql-client", *asked).splitlines()]

@@ -1,0 +1,181 @@
+"""Where a fault is applied: the stack's roles before it, and the means to break and to mend.
+
+Whatever is broken here is mended when the stage closes, however the drill ends: each mending is
+registered before its breaking begins. Mending is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from ops import snapshot
+from ops.cluster import APPS, PROXIES
+from ops.console import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops.snapshot import Snapshot
+
+DOCKER_LIMIT = 60.0
+"""Seconds for one Docker command."""
+
+CUT_IMAGE = "holdfast-haproxy"  # it has nft
+CUT_TABLE = "holdfast_drill"
+CUT_MOST = 120
+"""Seconds after which a cut ends by itself, should the drill's process die."""
+
+CUT = """table inet {table} {{
+    chain received {{ type filter hook input priority 0; iifname "eth0" {received} drop; }}
+    chain sent {{ type filter hook output priority 0; oifname "eth0" {sent} drop; }}
+}}"""
+
+
+def docker(*arguments: str, text: str | None = None) -> str:
+    """Run a Docker command and return its output; raise StackError with Docker's words."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],
+            input=text, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise StackError(f"docker {arguments[0]} took longer than {DOCKER_LIMIT:.0f} s") from None
+    if done.returncode != 0:
+        raise StackError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+@dataclass
+class Stage:
+    """A stack that is about to be broken. Use it as a context manager."""
+
+    before: Snapshot
+    mark: Callable[[str, str], object]
+    """Notes a moment for the timeline: what happens, in words, and its kind (fault, undone)."""
+
+    measure: Callable[[], object]
+    """Says that pauses count from now on, not from the stage's beginning."""
+
+    _undos: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Mend everything, the last fault first, also when one mending fails."""
+        self._undos.close()
+
+    def note(self, what: str) -> None:
+        """Note something for the timeline that is neither fault nor mending."""
+        self.mark(what, "event")
+
+    def mend(self) -> None:
+        """Mend everything now."""
+        self._undos.close()
+
+    @property
+    def primary(self) -> str:
+        """The node that accepted writes before."""
+        if self.before.primary is None:
+            raise StackError("there is no primary to begin with")
+        return self.before.primary
+
+    @property
+    def standby(self) -> str:
+        """A node that did not."""
+        return next(node.name for node in self.before.nodes if node.name != self.primary)
+
+    @property
+    def proxy(self) -> str:
+        """The proxy that held the virtual IP before."""
+        if self.before.vip_holder is None:
+            raise StackError("nobody holds the virtual IP to begin with")
+        return self.before.vip_holder
+
+    @property
+    def spare_proxy(self) -> str:
+        """The other one."""
+        return next(name for name in PROXIES if name != self.proxy)
+
+    @property
+    def app(self) -> str:
+        """One of the two instances."""
+        return APPS[0]
+
+    def kill(self, *containers: str) -> None:
+        """SIGKILL containers, as machines that lose their power; mended by starting them."""
+        self._undo(f"{', '.join(containers)} started", lambda: docker("start", *containers))
+        self.mark(f"{', '.join(containers)} killed", "fault")
+        docker("kill", *containers)
+
+    def freeze(self, container: str) -> None:
+        """Stop all of a container's processes where they are; mended by letting them go on."""
+        self._undo(f"{container} thawed", lambda: _thaw(container))
+        self.mark(f"{container} frozen", "fault")
+        docker("pause", container)
+
+    def kill_process(self, container: str, what: str, pids: str) -> None:
+        """SIGKILL processes inside a container; `pids` is a shell command that prints them."""
+        self._undo(f"{container} runs", lambda: docker("start", container))
+        self.mark(f"{what} in {container} killed", "fault")
+        docker("exec", container, "sh", "-c", f"kill -9 $({pids})")
+
+    def cut(self, container: str, other: str | None = None) -> None:
+        """Drop all packets between a container and the others, or one other, without a word."""
+        helper = f"holdfast-cut-{container}"
+        limited = f"sleep {CUT_MOST}; nft delete table inet {CUT_TABLE}"
+        address = _address(other) if other else None
+        self._undo(f"{container} connected again", lambda: _reconnect(helper))
+        docker(
+            "run", "--detach", "--rm", "--name", helper, "--network", f"container:{container}",
+            "--user", "0", "--cap-add", "NET_ADMIN", "--entrypoint", "sh", CUT_IMAGE, "-c", limited,
+        )  # fmt: skip
+        whom = f" from {other}" if other else ""
+        self.mark(f"{container} cut off{whom}", "fault")
+        rules = CUT.format(
+            table=CUT_TABLE,
+            received=f"ip saddr {address}" if address else "",
+            sent=f"ip daddr {address}" if address else "",
+        )
+        docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
+
+    def _undo(self, what: str, mending: Callable[[], object]) -> None:
+        def mend() -> None:
+            self.mark(what, "undone")
+            mending()
+
+        self._undos.callback(mend)
+
+
+def begin(mark: Callable[[str, str], object], measure: Callable[[], object]) -> Stage:
+    """Return a stage on the stack as it is now. Raises StackError unless it is whole."""
+    before = snapshot.take()
+    if not before.whole:
+        raise StackError("a drill begins on a whole stack; `holdfast status` says what is missing")
+    return Stage(before, mark, measure)
+
+
+def _thaw(container: str) -> None:
+    state = docker("inspect", "--format", "{{.State.Status}}", container).strip()
+    if state == "paused":
+        docker("unpause", container)
+    elif state != "running":
+        docker("start", container)
+
+
+def _reconnect(helper: str) -> None:
+    if not docker("ps", "--quiet", "--filter", f"name=^{helper}$").strip():
+        return
+    try:
+        docker("exec", helper, "nft", "delete", "table", "inet", CUT_TABLE)
+    finally:
+        docker("rm", "--force", helper)
+
+
+def _address(container: str) -> str:
+    shown = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", shown, container).strip()

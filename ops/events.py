@@ -1,0 +1,45 @@
+"""What happened to the cluster, in words and times: the monitor's states and decisions."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from ops import cluster
+from ops.console import StackError
+
+_NODE = re.compile(r'node \d+ "([^"]+)" \([^)]*\)')
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the monitor's record."""
+
+    number: int
+    time: datetime  # the monitor's clock, UTC
+    node: str
+    state: str  # reported by the node
+    goal: str  # what the monitor wants of it
+    what: str  # the monitor's sentence, nodes by their names alone
+
+
+def recent(count: int) -> list[Event]:
+    """Return the last `count` events, oldest first. Raises StackError without a monitor."""
+    asked = ("pg_autoctl", "show", "events", "--json", "--count", str(count))
+    text = cluster.ask("pg-monitor", *asked)
+    if not text:
+        raise StackError("The monitor does not answer. Try `docker start pg-monitor`.")
+    return [_event(row) for row in json.loads(text)]
+
+
+def _event(row: dict[str, object]) -> Event:
+    return Event(
+        number=int(str(row["eventid"])),
+        time=datetime.fromisoformat(str(row["eventtime"])),
+        node=str(row["nodename"]),
+        state=str(row["reportedstate"]),
+        goal=str(row["goalstate"]),
+        what=_NODE.sub(r"\1", str(row["description"])),
+    )

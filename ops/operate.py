@@ -1,0 +1,164 @@
+"""Planned work on the running stack: hand a role over, take a node out, restart everything in turn.
+
+Each verb checks first whether it can succeed, waits for what it has caused, and says so when that
+does not come. None of them needs clients to stop.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from ops import cluster, snapshot
+from ops.console import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ops.snapshot import Snapshot
+
+HANDOVER_LIMIT = 60.0
+"""Seconds for a role to move; measured are 1 to 3."""
+
+WHOLE_LIMIT = 120.0
+"""Seconds for full redundancy after a restart; measured are 2 to 15."""
+
+STOP_LIMIT = 60.0
+"""Seconds for `docker restart`: an app drains for up to 20, a primary hands over first."""
+
+POLL = 0.2
+"""Seconds between two looks at what is waited for."""
+
+
+def wait_for(
+    what: str, limit: float, condition: Callable[[Snapshot], bool]
+) -> tuple[Snapshot, float]:
+    """Take snapshots until one fits; return it and the seconds it took.
+
+    Raises StackError, which names what was waited for, after `limit` seconds.
+    """
+    begun = time.monotonic()
+    while True:
+        now = snapshot.take()
+        waited = time.monotonic() - begun
+        if condition(now):
+            return now, waited
+        if waited > limit:
+            raise StackError(f"not within {limit:.0f} s: {what}. `holdfast status` shows why.")
+        time.sleep(POLL)
+
+
+def await_whole() -> float:
+    """Wait until nothing of the stack is missing; return the seconds it took."""
+    return wait_for("a whole stack", WHOLE_LIMIT, lambda now: now.whole)[1]
+
+
+def switchover() -> str:
+    """Hand the primary's role to a standby in sync; return the new primary."""
+    before = _redundant("A switchover")
+    _in_container("pg-monitor", HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
+    return _await_primary(lambda name: name != before.primary)
+
+
+def promote(node: str) -> str:
+    """Make one node the primary; return its name."""
+    before = _redundant("A failover to a chosen node")
+    _known(before, node)
+    if before.primary == node:
+        raise StackError(f"{node} is the primary already; there is nothing to do")
+    promotion = ("pg_autoctl", "perform", "promotion", "--name", node)
+    _in_container("pg-monitor", HANDOVER_LIMIT, *promotion)
+    return _await_primary(lambda name: name == node)
+
+
+def maintenance_on(node: str) -> None:
+    """Take a node out, so that it can be stopped for long; a primary hands over first."""
+    before = snapshot.take()
+    _known(before, node)
+    if not before.redundant:
+        raise StackError(f"{node} cannot be spared: the cluster is not redundant as it is")
+    _in_container(node, HANDOVER_LIMIT, "pg_autoctl", "enable", "maintenance", "--allow-failover")
+    wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: _state(now, node, "maintenance"))
+
+
+def maintenance_off(node: str) -> None:
+    """Take a node back; return when it is in sync again."""
+    _known(snapshot.take(), node)
+    _in_container(node, HANDOVER_LIMIT, "pg_autoctl", "disable", "maintenance")
+    wait_for(f"{node} in sync", WHOLE_LIMIT, lambda now: now.redundant)
+
+
+def restart_rolling(say: Callable[[str], None]) -> None:
+    """Restart every container, one after another, waiting for a whole stack between them.
+
+    Nothing that holds a role is restarted while another could hold it: standbys before the primary,
+    the spare proxy before the one with the virtual IP. nginx, which has no second one, reloads:
+    its workers are replaced, its port stays open. `say` is told of each step.
+    """
+    now, _ = wait_for("a whole stack to begin with", WHOLE_LIMIT, lambda now: now.whole)
+    for name in restart_order(now):
+        begun = time.monotonic()
+        if name == "vip-access":
+            _in_container(name, STOP_LIMIT, "nginx", "-s", "reload")
+        else:
+            _docker(STOP_LIMIT, "restart", name)
+        await_whole()
+        verb = "reloaded" if name == "vip-access" else "restarted"
+        say(f"{name:<11} {verb}, all whole again after {time.monotonic() - begun:.1f} s")
+
+
+def restart_order(now: Snapshot) -> list[str]:
+    """Return the containers in the order in which they may be restarted."""
+    spare_proxies = [name for name in cluster.PROXIES if name != now.vip_holder]
+    standbys = [node.name for node in now.nodes if node.name != now.primary]
+    last = [name for name in (now.vip_holder, now.primary) if name]
+    first = ["psql-client", "vip-access", "pg-monitor", *cluster.APPS]
+    return [*first, *spare_proxies, *standbys, *last]
+
+
+def _await_primary(fits: Callable[[str], bool]) -> str:
+    now, _ = wait_for(
+        "another primary", HANDOVER_LIMIT, lambda now: now.primary is not None and fits(now.primary)
+    )
+    return str(now.primary)
+
+
+def _redundant(verb: str) -> Snapshot:
+    before = snapshot.take()
+    if not before.redundant:
+        raise StackError(
+            f"{verb} needs a primary and a standby in sync; `holdfast status` says what is missing"
+        )
+    return before
+
+
+def _known(before: Snapshot, node: str) -> None:
+    names = [each.name for each in before.nodes]
+    if node not in names:
+        raise StackError(f"there is no data node {node}; there are {', '.join(names) or 'none'}")
+
+
+def _state(now: Snapshot, name: str, state: str) -> bool:
+    return any(node.name == name and node.state == state for node in now.nodes)
+
+
+def _in_container(container: str, limit: float, *command: str) -> None:
+    _docker(limit, "exec", container, *command)
+
+
+def _docker(limit: float, *arguments: str) -> None:
+    """Run a Docker command; raise StackError with the end of what it said."""
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=limit
+        )
+    except subprocess.TimeoutExpired:
+        what = f"docker {' '.join(arguments)} took longer than {limit:.0f} s"
+        raise StackError(f"{what}; `holdfast status` shows where it stands") from None
+    if done.returncode != 0:
+        raise StackError(_end(arguments, (done.stdout + done.stderr).splitlines()))
+
+
+def _end(arguments: Iterable[str], lines: list[str]) -> str:
+    return "\n".join([f"docker {' '.join(arguments)} failed:", *lines[-5:]])

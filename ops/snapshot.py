@@ -1,0 +1,176 @@
+"""The state of the whole stack at one moment, as data: what `status` shows and drills wait for.
+
+Taken from outside, all parts at the same time; a part that does not answer is missing from it.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from ops import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+SENDERS = """
+    SELECT coalesce(json_agg(json_build_object(
+               'name', application_name, 'state', state, 'sync', sync_state,
+               'lag', pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn))), '[]')
+      FROM pg_stat_replication
+"""
+"""Whom the primary sends WAL to, and by how many bytes each is behind in replaying it."""
+
+HEALTHY = 1  # pg_auto_failover, node health: -1 unknown, 0 bad, 1 good
+IN_SYNC = {"sync", "quorum"}  # pg_stat_replication.sync_state
+
+
+@dataclass(frozen=True)
+class Node:
+    """A data node, as the monitor and the primary see it."""
+
+    name: str
+    state: str  # reported to the monitor: primary, secondary, wait_primary ...
+    assigned: str  # what the monitor wants it to be
+    healthy: bool  # the monitor reaches its PostgreSQL
+    lsn: str  # as the node reported last
+    timeline: int
+    lag: int | None = None  # bytes of WAL not replayed yet; None: the primary does not send to it
+    in_sync: bool = False  # a commit waits for it
+
+
+@dataclass(frozen=True)
+class Server:
+    """One of HAProxy's servers, as the holder of the virtual IP sees it."""
+
+    backend: str
+    name: str
+    status: str  # HAProxy's word: UP, DOWN, "UP 1/2", "no check" ...
+
+    @property
+    def up(self) -> bool:
+        """Whether it passes its check."""
+        return self.status.startswith("UP")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything at once. Empty or None is what nobody could say."""
+
+    containers: list[cluster.Container] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    writable: list[str] = field(default_factory=list)  # nodes that accept writes now
+    vip_holder: str | None = None
+    servers: list[Server] = field(default_factory=list)
+
+    @property
+    def primary(self) -> str | None:
+        """The one node that accepts writes; None also while there are two."""
+        return self.writable[0] if len(self.writable) == 1 else None
+
+    @property
+    def durability(self) -> str:
+        """Where an acknowledged commit is: `replicated`, `local` (one node), or `unknown`."""
+        if self.primary is None or not self.nodes:
+            return "unknown"
+        return "replicated" if any(node.in_sync for node in self.nodes) else "local"
+
+    @property
+    def redundant(self) -> bool:
+        """Whether any one data node may be lost: one primary, and all others standbys in sync."""
+        states = sorted(node.state for node in self.nodes)
+        wanted = ["primary"] + ["secondary"] * (len(states) - 1)
+        settled = all(node.state == node.assigned and node.healthy for node in self.nodes)
+        return settled and len(states) > 1 and states == wanted and self.durability == "replicated"
+
+    def up(self, backend: str) -> list[str]:
+        """Names of a backend's servers that pass their check."""
+        return [server.name for server in self.servers if server.backend == backend and server.up]
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing at all is missing: containers, redundancy, virtual IP, servers."""
+        return (
+            self.redundant
+            and self.vip_holder is not None
+            and all(container.ready for container in self.containers)
+            and len(self.up("apps")) == len(cluster.APPS)
+            and len(self.up("pg_primary")) == 1
+            and len(self.up("pg_any")) == len(self.nodes)
+        )
+
+
+def take() -> Snapshot:
+    """Look at everything. Raises StackError when Docker does not answer."""
+    containers = cluster.containers()
+    running = {container.name for container in containers if container.state == "running"}
+    names = [name for name in cluster.NODES if name in running]
+    with ThreadPoolExecutor() as pool:
+        states = pool.submit(_states)
+        proxies = {
+            proxy: pool.submit(cluster.holds_vip, proxy)
+            for proxy in cluster.PROXIES
+            if proxy in running
+        }
+        writable = {name: pool.submit(cluster.accepts_writes, name) for name in names}
+        accepting = [name for name in names if writable[name].result()]
+        senders = pool.submit(_senders, accepting[0]) if accepting else None
+        holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
+        servers = pool.submit(_servers, holder) if holder else None
+        nodes = _join(states.result(), _result(senders, dict))
+        return Snapshot(containers, nodes, accepting, holder, _result(servers, list))
+
+
+def _result(future: Future[T] | None, otherwise: Callable[[], T]) -> T:
+    return otherwise() if future is None else future.result()
+
+
+def _states() -> list[dict[str, object]]:
+    text = cluster.ask("pg-monitor", "pg_autoctl", "show", "state", "--json")
+    rows: list[dict[str, object]] = json.loads(text) if text else []
+    return rows
+
+
+def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
+    """Bytes of lag, and whether a commit waits for it, by pg_auto_failover's node number."""
+    text = cluster.ask(primary, "psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", SENDERS)
+    rows = json.loads(text) if text else []
+    return {
+        str(row["name"]).rpartition("_")[2]: (
+            None if row["lag"] is None else int(row["lag"]),
+            row["state"] == "streaming" and row["sync"] in IN_SYNC,
+        )
+        for row in rows
+    }
+
+
+def _join(
+    states: list[dict[str, object]], senders: dict[str, tuple[int | None, bool]]
+) -> list[Node]:
+    nodes = []
+    for row in states:
+        lag, in_sync = senders.get(str(row["node_id"]), (None, False))
+        nodes.append(
+            Node(
+                name=str(row["nodename"]),
+                state=str(row["current_group_state"]),
+                assigned=str(row["assigned_group_state"]),
+                healthy=row["health"] == HEALTHY,
+                lsn=str(row["reported_lsn"]),
+                timeline=int(str(row["reported_tli"])),
+                lag=lag,
+                in_sync=in_sync,
+            )
+        )
+    return sorted(nodes, key=lambda node: node.name)
+
+
+def _servers(holder: str) -> list[Server]:
+    rows = cluster.servers_of(holder)
+    known = [row for row in rows if row["status"] not in {"no check", "MAINT (resolution)"}]
+    return [Server(row["pxname"], row["svname"], row["status"]) for row in known]

@@ -1,0 +1,1 @@
+"""Judges what a load lived through while something of the stack was broken."""

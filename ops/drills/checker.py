@@ -1,0 +1,72 @@
+"""Judges a history: whether the service kept its promises while the stack was being broken.
+
+The checker knows docs/semantics.md and no line of the service. It has to be right in both
+directions: what it finds is a defect whatever the timing was, and tests plant each defect to see it
+found. It reads nothing and asks nobody, so a history can be judged again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ops.drills import rules
+from ops.drills.entity import Entity
+from ops.drills.sightings import wrong_sightings
+from ops.drills.unknown import count
+from ops.drills.verdict import Finding, Resolution, Rule, Verdict
+from ops.load.operation import Kind, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ops.drills.history import History
+
+CHECKS: tuple[Callable[[Entity], Iterator[Finding]], ...] = (
+    rules.lost_writes,
+    rules.lost_as_warned,
+    rules.doubled_rows,
+    rules.doubled_creations,
+    rules.refused_by_themselves,
+    rules.wrong_steps,
+    rules.too_many_versions,
+    rules.stale_reads,
+    rules.same_versions,
+    rules.reordered_changes,
+    rules.impossible_writes,
+    wrong_sightings,
+)
+"""Each is asked about each entity by itself: entities have nothing to do with one another."""
+
+
+def judge(history: History) -> Verdict:
+    """Say which promises a history breaks, and count what it consists of."""
+    entities = _arranged(history)
+    findings = [found for each in entities for check in CHECKS for found in check(each)]
+    resolved: Counter[Resolution] = Counter()
+    for each in entities:
+        resolved.update(count(each))
+    return Verdict(
+        findings=tuple(each for each in findings if each.rule is not Rule.LOST_AS_WARNED),
+        lost_as_warned=tuple(each for each in findings if each.rule is Rule.LOST_AS_WARNED),
+        operations=Counter((each.kind, each.outcome) for each in history.operations),
+        acknowledged=_acknowledged(history),
+        resolved=resolved,
+    )
+
+
+def _arranged(history: History) -> list[Entity]:
+    alone = not all(each.durable for each in history.operations)
+    names = {each.entity for each in history.operations}
+    names.update(row.entity for row in history.final)
+    entities = {name: Entity(name, alone=alone) for name in names}
+    for operation in history.operations:
+        entities[operation.entity].add(operation)
+    for row in history.final:
+        entities[row.entity].rows.append(row)
+    return [entities[name].arrange() for name in sorted(names)]
+
+
+def _acknowledged(history: History) -> int:
+    writes = (each for each in history.operations if each.kind is not Kind.READ)
+    return sum(each.outcome is Outcome.OK for each in writes)

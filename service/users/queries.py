@@ -5,7 +5,7 @@ from service.errors import ConstraintViolated, EmailInUse
 from service.users.schemas import BIGINT_MAX, Order
 from service.users.table import EMAIL_INDEX
 
-_COLUMNS = "id, email, name, created_at, updated_at"
+_COLUMNS = "id, email, name, created_at, updated_at, version"
 
 INSERT = f"INSERT INTO users (email, name) VALUES ($1, $2) RETURNING {_COLUMNS}"  # noqa: S608
 SELECT = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant of this file
@@ -13,7 +13,8 @@ NEWEST = f"SELECT {_COLUMNS} FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2"
 OLDEST = f"SELECT {_COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
 UPDATE = f"""
     UPDATE users
-       SET email = coalesce($2, email), name = coalesce($3, name), updated_at = now()
+       SET email = coalesce($2, email), name = coalesce($3, name), updated_at = now(),
+           version = version + 1
      WHERE id = $1
  RETURNING {_COLUMNS}
 """  # noqa: S608

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from service.api.conditions import etag, tagged
 from service.api.consistency import Announce, Seen
 from service.api.idempotency import Key
 from service.api.problems import problems
@@ -42,14 +43,14 @@ Users = Annotated[UserService, Depends(user_service)]
 Id = Annotated[UserId, Path(alias="id", description="The user's id")]
 
 
-@router.post("", status_code=201, responses=problems(EmailInUse, *WRITING))
+@router.post("", status_code=201, responses=tagged(201) | problems(EmailInUse, *WRITING))
 async def create_user(
     new: NewUser, users: Users, key: Key, announce: Announce, response: Response
 ) -> User:
     """Create a user."""
     user = announce(await users.create(new, key))
     response.headers["Location"] = f"{router.prefix}/{user.id}"
-    return user
+    return _tagged(user, response)
 
 
 @router.get("", responses=problems(BadCursor, *READING))
@@ -64,21 +65,32 @@ async def list_users(
     return await users.list(order, limit, cursor, seen)
 
 
-@router.get("/{id}", responses=problems(NotFound, *READING))
-async def get_user(user_id: Id, users: Users, seen: Seen) -> User:
+@router.get("/{id}", responses=tagged(200) | problems(NotFound, *READING))
+async def get_user(user_id: Id, users: Users, seen: Seen, response: Response) -> User:
     """Return one user."""
-    return await users.get(user_id, seen)
+    return _tagged(await users.get(user_id, seen), response)
 
 
-@router.patch("/{id}", responses=problems(NotFound, EmailInUse, *WRITING))
+@router.patch("/{id}", responses=tagged(200) | problems(NotFound, EmailInUse, *WRITING))
 async def change_user(
-    user_id: Id, change: UserChange, users: Users, key: Key, announce: Announce
+    user_id: Id,
+    change: UserChange,
+    users: Users,
+    key: Key,
+    announce: Announce,
+    response: Response,
 ) -> User:
     """Change a user's email address, name or both."""
-    return announce(await users.change(user_id, change, key))
+    return _tagged(announce(await users.change(user_id, change, key)), response)
 
 
 @router.delete("/{id}", status_code=204, responses=problems(NotFound, *WRITING))
 async def delete_user(user_id: Id, users: Users, key: Key, announce: Announce) -> None:
     """Delete a user."""
     announce(await users.delete(user_id, key))
+
+
+def _tagged(user: User, response: Response) -> User:
+    """Write the user's entity tag into the response's headers."""
+    response.headers["ETag"] = etag(user.version)
+    return user

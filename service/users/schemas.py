@@ -72,11 +72,18 @@ class UserChange(BaseModel):
 class User(BaseModel):
     """A user."""
 
+    # What has a default is in every answer as well.
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     id: int
     email: str
     name: str
     created_at: datetime
     updated_at: datetime
+    # 0, which no user has: a stored result from before there were versions.
+    version: int = Field(
+        default=0, description="One more with every change; in double quotes, the entity tag"
+    )
 
 
 class UserPage(BaseModel):

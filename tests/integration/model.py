@@ -67,5 +67,7 @@ class Model:
         else:
             before = self.users[request.user]
         changed = {**(request.body or {}), "updated_at": user["updated_at"]}
+        changed["version"] = before.get("version", 0) + 1
         assert user == {**user, **before, **changed}
+        assert response.headers["ETag"] == f'"{user["version"]}"'
         self.users[user["id"]] = user

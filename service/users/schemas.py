@@ -3,7 +3,7 @@
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +34,8 @@ Name = Annotated[
     AfterValidator(_printable),
 ]
 UserId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
+# In one of which a user must be to be written; None: in any.
+Versions: TypeAlias = list[int] | None
 
 
 class Order(StrEnum):

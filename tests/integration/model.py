@@ -28,6 +28,8 @@ class Model:
         own = None if request.method == "POST" else request.user
         if own is not None and own not in self.users:
             return 404, "not-found"
+        if own is not None and request.if_match not in {None, f'"{self.users[own]["version"]}"'}:
+            return 412, "precondition-failed"
         taken = {user["email"].lower() for user in self.users.values() if user["id"] != own}
         if (request.body or {}).get("email", "").lower() in taken:
             return 409, "email-in-use"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
 
 KEY = "Idempotency-Key"
+IF_MATCH = "If-Match"
 REPLAYED = "Idempotency-Replayed"
 TOKEN = "Consistency-Token"
 PROBLEM = "urn:holdfast:problem:"

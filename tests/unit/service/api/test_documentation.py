@@ -46,5 +46,9 @@ async def test_interface_is_described(client: httpx.AsyncClient) -> None:
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"]
+    for method in ("patch", "delete"):
+        operation = paths["/api/users/{id}"][method]
+        assert "If-Match" in [each["name"] for each in operation["parameters"]]
+        assert "precondition-failed" in operation["responses"]["412"]["description"]
     for path, method, status in TAGGED:
         assert "ETag" in paths[path][method]["responses"][status]["headers"]

@@ -24,7 +24,8 @@ the database (`X-Route`: write, read or read-fallback) and in how many attempts 
 `Durability: local` marks a write that no standby has confirmed yet.
 
 Send `Idempotency-Key` with a write, and send it again with the same key as often as you like: it is
-applied once. Send a write's `Consistency-Token` with a read, and it sees at least that write.
+applied once. Send a write's `Consistency-Token` with a read, and it sees at least that write. Send
+a user's `ETag` as `If-Match` with a change, and nobody else's is overwritten.
 `Request-Timeout` shortens the time for which a request is held through a failover."""
 
 

@@ -4,6 +4,8 @@ HoldfastError
 ├── RequestError                 the request is at fault; the client can mend it
 │   ├── NotFound
 │   ├── EmailInUse
+│   ├── PreconditionFailed
+│   ├── BadPrecondition
 │   ├── BadCursor
 │   ├── BadTimeout
 │   ├── BadIdempotencyKey
@@ -40,6 +42,7 @@ __all__ = [
     "BadConsistencyToken",
     "BadCursor",
     "BadIdempotencyKey",
+    "BadPrecondition",
     "BadTimeout",
     "BoundedError",
     "CommitInDoubt",
@@ -57,6 +60,7 @@ __all__ = [
     "NotWritable",
     "Overloaded",
     "PoolExhausted",
+    "PreconditionFailed",
     "RequestError",
     "StatementTimeout",
     "TokenAhead",
@@ -100,6 +104,21 @@ class EmailInUse(RequestError):
     status = 409
     problem = "email-in-use"
     title = "The email address is in use"
+
+
+class PreconditionFailed(RequestError):
+    """The thing is there, in none of the versions that the request is meant for."""
+
+    status = 412
+    problem = "precondition-failed"
+    title = "The resource is in another version"
+
+
+class BadPrecondition(RequestError):
+    """A header that should have entity tags has something else."""
+
+    problem = "bad-precondition"
+    title = "The precondition cannot be used"
 
 
 class BadCursor(RequestError):

@@ -6,8 +6,8 @@ request again when something dies under it; and without that the service does, f
 Whichever it was is told in the response's `Idempotency-Key`: after an answer in doubt it can be
 sent again. Keys that no client chose are kept for a shorter time.
 
-What a key is used for is the method, the path with its query, and the body; a JSON body counts by
-its values, not by its spaces or the order of its members.
+What a key is used for is the method, the path with its query, `If-Match` as it was sent, and the
+body; a JSON body counts by its values, not by its spaces or the order of its members.
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
+from service.api.conditions import IF_MATCH, as_sent
 from service.database import IdempotencyKey
 from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
@@ -80,7 +81,9 @@ async def _request(request: Request) -> bytes:
     body = await request.body()
     with suppress(ValueError, RecursionError):  # not JSON: the bytes as they are
         body = json.dumps(json.loads(body), sort_keys=True).encode()
-    parts = (request.method, request.url.path, request.url.query)
+    condition = as_sent(request, IF_MATCH)
+    method = request.method if condition is None else f"{request.method} {condition}"
+    parts = (method, request.url.path, request.url.query)
     return b"\0".join([*(part.encode() for part in parts), body])
 
 

@@ -2,10 +2,10 @@
 
 from service.database import ReadConnection, Row, WriteConnection
 from service.errors import ConstraintViolated, EmailInUse
-from service.users.schemas import BIGINT_MAX, Order
+from service.users.schemas import BIGINT_MAX, Order, Versions
 from service.users.table import EMAIL_INDEX
 
-_COLUMNS = "id, email, name, created_at, updated_at"
+_COLUMNS = "id, email, name, created_at, updated_at, version"
 
 INSERT = f"INSERT INTO users (email, name) VALUES ($1, $2) RETURNING {_COLUMNS}"  # noqa: S608
 SELECT = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant of this file
@@ -13,11 +13,17 @@ NEWEST = f"SELECT {_COLUMNS} FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2"
 OLDEST = f"SELECT {_COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608
 UPDATE = f"""
     UPDATE users
-       SET email = coalesce($2, email), name = coalesce($3, name), updated_at = now()
-     WHERE id = $1
+       SET email = coalesce($2, email), name = coalesce($3, name), updated_at = now(),
+           version = version + 1
+     WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY ($4))
  RETURNING {_COLUMNS}
 """  # noqa: S608
-DELETE = "DELETE FROM users WHERE id = $1 RETURNING id"
+DELETE = """
+    DELETE FROM users
+     WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY ($2))
+ RETURNING id
+"""
+EXISTS = "SELECT true FROM users WHERE id = $1"
 
 
 async def insert(connection: WriteConnection, email: str, name: str) -> Row:
@@ -45,18 +51,31 @@ async def page(
 
 
 async def update(
-    connection: WriteConnection, user_id: int, email: str | None, name: str | None
+    connection: WriteConnection,
+    user_id: int,
+    email: str | None,
+    name: str | None,
+    versions: Versions,
 ) -> Row | None:
-    """Change what is not None; return the user, if there is one. Raises EmailInUse."""
+    """Change what is not None; return the user, if there is one in one of `versions`.
+
+    None: in any. Of two at once with the same versions the later one waits for the first, and
+    then looks again. Raises EmailInUse.
+    """
     try:
-        return await connection.fetchrow(UPDATE, user_id, email, name)
+        return await connection.fetchrow(UPDATE, user_id, email, name, versions)
     except ConstraintViolated as error:
         raise _meaning(error) from error
 
 
-async def delete(connection: WriteConnection, user_id: int) -> bool:
-    """Remove a user; say whether there was one."""
-    return await connection.fetchval(DELETE, user_id) is not None
+async def delete(connection: WriteConnection, user_id: int, versions: Versions) -> bool:
+    """Remove a user; say whether there was one in one of `versions`. None: in any."""
+    return await connection.fetchval(DELETE, user_id, versions) is not None
+
+
+async def exists(connection: WriteConnection, user_id: int) -> bool:
+    """Say whether there is a user, in whichever version."""
+    return await connection.fetchval(EXISTS, user_id) is not None
 
 
 def _meaning(error: ConstraintViolated) -> Exception:

@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from service.api.conditions import IfMatch, etag, tagged
 from service.api.consistency import Announce, Seen
 from service.api.idempotency import Key
 from service.api.problems import problems
@@ -12,12 +13,14 @@ from service.errors import (
     BadConsistencyToken,
     BadCursor,
     BadIdempotencyKey,
+    BadPrecondition,
     CommitInDoubt,
     EmailInUse,
     KeyInFlight,
     KeyReused,
     NotFound,
     Overloaded,
+    PreconditionFailed,
     TokenAhead,
     Unavailable,
 )
@@ -28,6 +31,7 @@ PAGE_DEFAULT = 50
 PAGE_MOST = 200
 
 WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, Unavailable, Overloaded)
+CHANGING = (NotFound, PreconditionFailed, BadPrecondition, *WRITING)
 READING = (BadConsistencyToken, TokenAhead, Unavailable, Overloaded)
 
 router = APIRouter(prefix="/api/users", tags=["users"], dependencies=[Depends(request_timeout)])
@@ -42,14 +46,14 @@ Users = Annotated[UserService, Depends(user_service)]
 Id = Annotated[UserId, Path(alias="id", description="The user's id")]
 
 
-@router.post("", status_code=201, responses=problems(EmailInUse, *WRITING))
+@router.post("", status_code=201, responses=tagged(201) | problems(EmailInUse, *WRITING))
 async def create_user(
     new: NewUser, users: Users, key: Key, announce: Announce, response: Response
 ) -> User:
     """Create a user."""
     user = announce(await users.create(new, key))
     response.headers["Location"] = f"{router.prefix}/{user.id}"
-    return user
+    return _tagged(user, response)
 
 
 @router.get("", responses=problems(BadCursor, *READING))
@@ -64,21 +68,35 @@ async def list_users(
     return await users.list(order, limit, cursor, seen)
 
 
-@router.get("/{id}", responses=problems(NotFound, *READING))
-async def get_user(user_id: Id, users: Users, seen: Seen) -> User:
+@router.get("/{id}", responses=tagged(200) | problems(NotFound, *READING))
+async def get_user(user_id: Id, users: Users, seen: Seen, response: Response) -> User:
     """Return one user."""
-    return await users.get(user_id, seen)
+    return _tagged(await users.get(user_id, seen), response)
 
 
-@router.patch("/{id}", responses=problems(NotFound, EmailInUse, *WRITING))
+@router.patch("/{id}", responses=tagged(200) | problems(EmailInUse, *CHANGING))
 async def change_user(
-    user_id: Id, change: UserChange, users: Users, key: Key, announce: Announce
+    user_id: Id,
+    change: UserChange,
+    versions: IfMatch,
+    users: Users,
+    key: Key,
+    announce: Announce,
+    response: Response,
 ) -> User:
     """Change a user's email address, name or both."""
-    return announce(await users.change(user_id, change, key))
+    return _tagged(announce(await users.change(user_id, change, versions, key)), response)
 
 
-@router.delete("/{id}", status_code=204, responses=problems(NotFound, *WRITING))
-async def delete_user(user_id: Id, users: Users, key: Key, announce: Announce) -> None:
+@router.delete("/{id}", status_code=204, responses=problems(*CHANGING))
+async def delete_user(
+    user_id: Id, versions: IfMatch, users: Users, key: Key, announce: Announce
+) -> None:
     """Delete a user."""
-    announce(await users.delete(user_id, key))
+    announce(await users.delete(user_id, versions, key))
+
+
+def _tagged(user: User, response: Response) -> User:
+    """Write the user's entity tag into the response's headers."""
+    response.headers["ETag"] = etag(user.version)
+    return user

@@ -3,7 +3,7 @@
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -34,6 +34,8 @@ Name = Annotated[
     AfterValidator(_printable),
 ]
 UserId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
+# In one of which a user must be to be written; None: in any.
+Versions: TypeAlias = list[int] | None
 
 
 class Order(StrEnum):
@@ -72,11 +74,18 @@ class UserChange(BaseModel):
 class User(BaseModel):
     """A user."""
 
+    # What has a default is in every answer as well.
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     id: int
     email: str
     name: str
     created_at: datetime
     updated_at: datetime
+    # 0, which no user has: a stored result from before there were versions.
+    version: int = Field(
+        default=0, description="One more with every change; in double quotes, the entity tag"
+    )
 
 
 class UserPage(BaseModel):

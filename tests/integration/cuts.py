@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.database import IdempotencyKey
 from tests.integration.fault_proxy import Fault
-from tests.integration.twins import KEY
+from tests.integration.twins import IF_MATCH, KEY
 
 if TYPE_CHECKING:
     import httpx
@@ -31,6 +31,7 @@ class Request:
     path: str
     body: dict[str, str] | None
     argument: bytes  # what its statement's arguments have, and no other message before it
+    if_match: str | None = None
 
     @classmethod
     def create(cls, email: str, name: str) -> Request:
@@ -38,20 +39,19 @@ class Request:
         return cls("POST", "/api/users", {"email": email, "name": name}, email.encode())
 
     @classmethod
-    def change(cls, user: int, body: dict[str, str]) -> Request:
+    def change(cls, user: int, body: dict[str, str], if_match: str | None = None) -> Request:
         """Change a user."""
-        return cls("PATCH", f"/api/users/{user}", body, _argument(user))
+        return cls("PATCH", f"/api/users/{user}", body, _argument(user), if_match)
 
     @classmethod
-    def delete(cls, user: int) -> Request:
+    def delete(cls, user: int, if_match: str | None = None) -> Request:
         """Delete a user."""
-        return cls("DELETE", f"/api/users/{user}", None, _argument(user))
+        return cls("DELETE", f"/api/users/{user}", None, _argument(user), if_match)
 
     async def send(self, service: Service, key: str) -> httpx.Response:
         """Send it to an instance."""
-        return await service.client.request(
-            self.method, self.path, json=self.body, headers={KEY: key}
-        )
+        headers = {KEY: key} | ({} if self.if_match is None else {IF_MATCH: self.if_match})
+        return await service.client.request(self.method, self.path, json=self.body, headers=headers)
 
     @property
     def user(self) -> int:

@@ -28,6 +28,8 @@ class Model:
         own = None if request.method == "POST" else request.user
         if own is not None and own not in self.users:
             return 404, "not-found"
+        if own is not None and request.if_match not in {None, f'"{self.users[own]["version"]}"'}:
+            return 412, "precondition-failed"
         taken = {user["email"].lower() for user in self.users.values() if user["id"] != own}
         if (request.body or {}).get("email", "").lower() in taken:
             return 409, "email-in-use"
@@ -67,5 +69,7 @@ class Model:
         else:
             before = self.users[request.user]
         changed = {**(request.body or {}), "updated_at": user["updated_at"]}
+        changed["version"] = before.get("version", 0) + 1
         assert user == {**user, **before, **changed}
+        assert response.headers["ETag"] == f'"{user["version"]}"'
         self.users[user["id"]] = user

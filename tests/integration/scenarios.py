@@ -15,7 +15,7 @@ from service.database.failures import is_transient
 from tests.integration.fault_proxy import FaultProxy
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually
-from tests.integration.twins import TOKEN, create, recorded
+from tests.integration.twins import IF_MATCH, TOKEN, create, recorded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +48,17 @@ async def lose_every_commit(pair: Twins, count: int) -> list[httpx.Response]:
     responses = await asyncio.gather(*(one(number) for number in range(count)))
     assert trap.count == count
     return responses
+
+
+async def lose_conditional_commit(pair: Twins) -> httpx.Response:
+    """Change version 1 of a user, losing the answer of its COMMIT."""
+    created = await create(pair.first, "conditional")
+    trap = pair.lose_commits(1)
+    response = await pair.first.client.patch(
+        created.headers["Location"], json={"name": "changed"}, headers={IF_MATCH: '"1"'}
+    )
+    assert trap.count == 1
+    return response
 
 
 async def assert_each_once(pair: Twins, responses: list[httpx.Response]) -> None:

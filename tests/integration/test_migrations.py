@@ -106,6 +106,18 @@ async def test_down_and_up_again(stack: EmbeddedStack, database: str) -> None:
         assert await admin.fetchval("SELECT count(*) FROM users") == SAMPLES
 
 
+async def test_column_is_added_without_writing_rows(stack: EmbeddedStack, database: str) -> None:
+    """The versions of users come to a table that is in use: its file stays the same."""
+    async with superuser(stack, database) as admin:
+        for target, command in (("0004", "downgrade"), ("0005", "upgrade")):
+            file = await admin.fetchval("SELECT pg_relation_filenode('users')")
+            done = await asyncio.to_thread(alembic, stack, command, target, DB_NAME=database)
+            assert done.returncode == 0, done.stderr
+            assert await admin.fetchval("SELECT pg_relation_filenode('users')") == file
+        versions = [row[0] for row in await admin.fetch("SELECT version FROM users")]
+        assert versions == [1] * SAMPLES
+
+
 async def test_waits_for_a_primary_within_bounds(stack: EmbeddedStack, database: str) -> None:
     """Without a primary it waits for MIGRATION_WAIT, and then says so instead of hanging."""
     started = time.monotonic()
@@ -159,6 +171,8 @@ async def test_goes_on_when_the_primary_comes(
 
 async def test_lock_timeout_keeps_the_table_alive(stack: EmbeddedStack, database: str) -> None:
     """A migration behind a long transaction gives way: others are held up for its lock timeout."""
+    done = await asyncio.to_thread(alembic, stack, "downgrade", "0004", DB_NAME=database)
+    assert done.returncode == 0, done.stderr
     async with superuser(stack, database) as reader, reader.transaction():
         await reader.fetch("SELECT * FROM users")  # a lock that DROP TABLE has to wait for
         run = asyncio.create_task(

@@ -21,6 +21,7 @@ from tests.integration.scenarios import (
     assert_not_stale,
     demoted,
     forget_keys,
+    lose_conditional_commit,
     lose_every_commit,
     lose_unkeyed_commit,
     read_what_was_written,
@@ -77,6 +78,18 @@ async def test_key_lookup_where_nothing_else_is_unique(
     with fails(guaranteed, "applied twice"):
         await assert_each_once(pair, responses)
     assert len(await pair.users()) == COMMITS * (1 if guaranteed else 2)
+
+
+@both
+async def test_key_lookup_before_the_condition(pair: Twins, guaranteed: bool) -> None:
+    """Without the look-up a lost COMMIT meets its own change, and the client is told 412."""
+    if not guaranteed:
+        await forget_keys(pair)
+    response = await lose_conditional_commit(pair)
+    with fails(guaranteed, "refused its own change"):
+        assert response.status_code == 200, "refused its own change"
+    assert response.status_code == (200 if guaranteed else 412)
+    assert [row["version"] for row in await pair.users()] == [2]
 
 
 # ---------------------------------------------------------------- COMMIT is told from work

@@ -46,7 +46,7 @@ PATIENCE = 40.0  # seconds for anything that one rule does; a failover takes two
 SWAP_EVERY = 120
 SWAP_TAKES = 0.4  # seconds until writes are held, or more
 TURMOILS = {"switchover": hand_over, "failover": fail_over}
-EXPECTED = {*Step, *(fault.name for fault in CUTS), *TURMOILS, "read", "hang-up", "by read"}
+EXPECTED = {*Step, *(fault.name for fault in CUTS), *TURMOILS, "read", "hang-up", "by read", "412"}
 
 EMAILS = st.sampled_from([f"{name}@example.com" for name in ("a", "b", "c", "d", "D")])
 NAMES = st.text("xyzäß ", min_size=1, max_size=6).map(str.strip).filter(bool)
@@ -124,6 +124,7 @@ class Histories(RuleBasedStateMachine):
                 self.world.count(cut.step, "" if trap is None else cut.fault.name)
         await proxy.forward()  # what did not spring is forgotten
         self.model.check(key, request, response)
+        self.world.sprung[str(response.status_code)] += 1
 
     async def read(self, instance: int, path: str = "/api/users?limit=200&order=oldest") -> Any:  # noqa: ANN401 - JSON
         """Read with the token of the last write."""
@@ -159,6 +160,24 @@ class Histories(RuleBasedStateMachine):
     def delete(self, instance: int, pick: int, cuts: list[Cut]) -> None:
         """Delete a user."""
         request = Request.delete(self.picked(pick))
+        self.world.step(self.send(instance, self.new_key(), request, cuts))
+
+    @precondition(lambda self: self.model.users)
+    @rule(
+        instance=INSTANCE,
+        pick=PICK,
+        change=st.none() | CHANGES,
+        behind=st.booleans(),
+        cuts=ANYWHERE,
+    )
+    def change_one_version(
+        self, instance: int, pick: int, change: dict[str, str] | None, behind: bool, cuts: list[Cut]
+    ) -> None:
+        """Change or delete a user, if it is in the version that there is, or was before."""
+        user = self.picked(pick)
+        version = self.model.users.get(user, {"version": 1})["version"]
+        tag = f'"{version - behind}"'
+        request = Request.change(user, change, tag) if change else Request.delete(user, tag)
         self.world.step(self.send(instance, self.new_key(), request, cuts))
 
     @precondition(lambda self: self.model.known)

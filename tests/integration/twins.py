@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
 
 KEY = "Idempotency-Key"
+IF_MATCH = "If-Match"
 REPLAYED = "Idempotency-Replayed"
 TOKEN = "Consistency-Token"
 PROBLEM = "urn:holdfast:problem:"
@@ -121,6 +122,7 @@ def assert_replay(first: httpx.Response, again: httpx.Response) -> None:
     """Check that `again` is the first response, and says that it is not the first."""
     assert again.status_code == first.status_code, again.text
     assert again.content == first.content
-    assert again.headers.get("Location") == first.headers.get("Location")
+    for name in ("Location", "ETag"):
+        assert again.headers.get(name) == first.headers.get(name)
     assert again.headers.get(REPLAYED) == "true"
     assert REPLAYED not in first.headers

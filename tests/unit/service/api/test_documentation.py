@@ -5,6 +5,12 @@ import re
 import httpx
 import pytest
 
+TAGGED = (
+    ("/api/users", "post", "201"),
+    ("/api/users/{id}", "get", "200"),
+    ("/api/users/{id}", "patch", "200"),
+)
+
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_every_asset_comes_from_the_service(client: httpx.AsyncClient, page: str) -> None:
@@ -40,3 +46,9 @@ async def test_interface_is_described(client: httpx.AsyncClient) -> None:
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"]
+    for method in ("patch", "delete"):
+        operation = paths["/api/users/{id}"][method]
+        assert "If-Match" in [each["name"] for each in operation["parameters"]]
+        assert "precondition-failed" in operation["responses"]["412"]["description"]
+    for path, method, status in TAGGED:
+        assert "ETag" in paths[path][method]["responses"][status]["headers"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.users.schemas import NewUser, UserChange
+from service.users.schemas import NewUser, User, UserChange
 
 EMAIL = "ada@example.com"
 
@@ -75,3 +75,8 @@ def test_null_is_no_way_to_keep_a_field(change: dict[str, str | None]) -> None:
     """Null would look like the removal of what cannot be absent."""
     with pytest.raises(ValidationError, match="must not be null"):
         UserChange.model_validate(change)
+
+
+def test_every_field_of_an_answer_is_promised() -> None:
+    """Clients may rely on each field, also on one that stored results can lack."""
+    assert User.model_json_schema(mode="serialization")["required"] == list(User.model_fields)

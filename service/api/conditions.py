@@ -1,0 +1,81 @@
+"""Entity tags, and `If-Match`, which asks about them (RFC 9110, 8.8.3 and 13.1).
+
+A resource's strong tag is its version in double quotes. What a client sends is a list of tags, of
+which any will do, or `*` for whatever there is.
+"""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from service.errors import BadPrecondition
+
+IF_MATCH = "If-Match"
+ANY = "*"
+
+_TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
+# Between two tags a comma, or more of them (RFC 9110, 5.6.1.2).
+_TAGS = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
+# A strong tag that is one of ours: nothing changes 10**18 times, which a bigint still holds.
+_VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
+_ETAG = {
+    "description": 'The version, as a strong entity tag such as `"3"`',
+    "schema": {"type": "string"},
+}
+
+
+def etag(version: int) -> str:
+    """Return the entity tag of a version."""
+    return f'"{version}"'
+
+
+def tagged(status: int) -> dict[int | str, dict[str, Any]]:
+    """Describe an answer that has an entity tag, for `responses=`."""
+    return {status: {"headers": {"ETag": _ETAG}}}
+
+
+def as_sent(request: Request, name: str) -> str | None:
+    """Return a header's lines in one, if there are any (RFC 9110, 5.3)."""
+    lines = request.headers.getlist(name)
+    return ", ".join(lines) if lines else None
+
+
+def parse(name: str, text: str) -> list[str]:
+    """Return the entity tags in the header `name`, or `*`. Raises BadPrecondition."""
+    if text.strip(" \t") == ANY:
+        return [ANY]
+    if not _TAGS.fullmatch(text):
+        raise BadPrecondition(
+            f'Send {name} with an ETag as it came, double quotes included, such as {name}: "3", '
+            "with several of them and commas between, or with * alone; or leave it out."
+        )
+    return _TAG.findall(text)
+
+
+def versions(tags: list[str]) -> list[int] | None:
+    """Return what these tags stand for when compared strongly; None: any version.
+
+    A weak tag is for none, and so is one that is not of `etag`.
+    """
+    if tags == [ANY]:
+        return None
+    return [int(ours[1]) for ours in map(_VERSION.fullmatch, tags) if ours]
+
+
+async def _if_match(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias=IF_MATCH,
+            description="The `ETag` of the version that is to be changed, or several, or `*`: when "
+            "there is another by now nothing is changed, and the answer is 412.",
+        ),
+    ] = None,
+) -> list[int] | None:
+    text = as_sent(request, IF_MATCH)
+    return None if text is None else versions(parse(IF_MATCH, text))
+
+
+IfMatch = Annotated[list[int] | None, Depends(_if_match)]

@@ -1,0 +1,231 @@
+"""`ETag` and `If-Match`: which version of a user an answer shows, and which one a write is for."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cuts import CUTS, Cut, Request, Step
+from tests.integration.fault_proxy import Fault
+from tests.integration.support import eventually
+from tests.integration.twins import (
+    IF_MATCH,
+    KEY,
+    REPLAYED,
+    Twins,
+    assert_replay,
+    create,
+    problem,
+    twins,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from ops.embedded import EmbeddedStack
+
+AT_ONCE = 6  # clients
+ROUNDS = 5
+
+
+@pytest.fixture
+async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
+    """Run two instances on the test's database."""
+    async with twins(stack, database) as running:
+        yield running
+
+
+def tag(response: httpx.Response) -> tuple[int, str, int]:
+    """Return the status, the entity tag, and the version in the body."""
+    return response.status_code, response.headers["ETag"], response.json()["version"]
+
+
+# ---------------------------------------------------------------- the tag
+async def test_every_change_makes_a_version(pair: Twins) -> None:
+    """A new user is version 1, and each change is one more, for writers and for readers."""
+    created = await create(pair.first, "versioned")
+    assert tag(created) == (201, '"1"', 1)
+    path = created.headers["Location"]
+    for number, change in enumerate(({"name": "a"}, {"name": "a"}, {"email": "b@b.co"}), start=2):
+        changed = await pair.first.client.patch(path, json=change)
+        assert tag(changed) == (200, f'"{number}"', number)
+        token = {"Consistency-Token": changed.headers["Consistency-Token"]}
+        assert tag(await pair.second.client.get(path, headers=token)) == tag(changed)
+
+
+async def test_replay_has_the_tag_of_the_first_answer(pair: Twins) -> None:
+    """A repetition is told of the version that it made, not of the one there is by now."""
+    created = await create(pair.first, "replayed", "create")
+    path = created.headers["Location"]
+    one = {"json": {"name": "one"}, "headers": {KEY: "one"}}
+    first = await pair.first.client.patch(path, **one)
+    assert tag(await pair.first.client.patch(path, json={"name": "two"})) == (200, '"3"', 3)
+    assert_replay(first, await pair.second.client.patch(path, **one))
+    assert_replay(created, await create(pair.second, "replayed", "create"))
+    assert (created.headers["ETag"], first.headers["ETag"]) == ('"1"', '"2"')
+
+
+async def test_result_from_before_there_were_versions(pair: Twins) -> None:
+    """What an older service stored is replayed, with a tag that no user has."""
+    first = await create(pair.first, "old", "k")
+    await pair.sql("UPDATE idempotency_keys SET result = (result::jsonb - 'version')::text")
+    again = await create(pair.second, "old", "k")
+    assert tag(again) == (201, '"0"', 0)
+    assert again.json() == {**first.json(), "version": 0}
+
+
+# ---------------------------------------------------------------- If-Match
+async def made(pair: Twins, versions: int) -> str:
+    """Make a user, and as many versions of it; return its path."""
+    path = (await create(pair.first, "matched")).headers["Location"]
+    for number in range(2, versions + 1):
+        await pair.first.client.patch(path, json={"name": f"version {number}"})
+    return path
+
+
+async def ask(pair: Twins, method: str, path: str, if_match: str, key: str = "k") -> httpx.Response:
+    """Send a conditional write with a key."""
+    body = {"name": "changed"} if method == "PATCH" else None
+    headers = {IF_MATCH: if_match, KEY: key}
+    return await pair.first.client.request(method, path, json=body, headers=headers)
+
+
+@pytest.mark.parametrize("if_match", ['"3"', '"1", "3"', ' ,"3",, "x,y"', 'W/"3", "3"', "*", " * "])
+@pytest.mark.parametrize(("method", "status"), [("PATCH", 200), ("DELETE", 204)])
+async def test_match(pair: Twins, method: str, status: int, if_match: str) -> None:
+    """A write goes ahead if any of the tags is the user's, or for `*`."""
+    response = await ask(pair, method, await made(pair, 3), if_match)
+    assert response.status_code == status, response.text
+    assert response.headers.get("ETag") == ('"4"' if method == "PATCH" else None)
+    assert await pair.names() == (["changed"] if method == "PATCH" else [])
+
+
+@pytest.mark.parametrize("if_match", ['"2"', '"4"', 'W/"3"', '"1", "2"', '"03"', f'"{2**64}"'])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_no_match(pair: Twins, method: str, if_match: str) -> None:
+    """In another version, by a strong comparison: 412; nothing is changed, and no key is stored."""
+    path = await made(pair, 3)
+    before = await pair.users(), await pair.keys()
+    response = await ask(pair, method, path, if_match)
+    assert (response.status_code, problem(response)) == (412, "precondition-failed")
+    assert "Read the user again" in response.json()["detail"]
+    assert (await pair.users(), await pair.keys()) == before
+    # Nothing is remembered of it either: the key is good for what is decided next.
+    assert (await ask(pair, method, path, '"3"')).is_success
+
+
+@pytest.mark.parametrize("if_match", ['"1"', "*"])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_nobody_matches_nothing(pair: Twins, method: str, if_match: str) -> None:
+    """A user that does not exist is not found, whatever version was meant."""
+    response = await ask(pair, method, "/api/users/4711", if_match)
+    assert (response.status_code, problem(response)) == (404, "not-found")
+
+
+@pytest.mark.parametrize("if_match", ["", "3", '*, "3"'])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_malformed(pair: Twins, method: str, if_match: str) -> None:
+    """What is no list of tags is refused, and the client learns what one looks like."""
+    path = await made(pair, 3)
+    before = await pair.users()
+    response = await ask(pair, method, path, if_match)
+    assert (response.status_code, problem(response)) == (400, "bad-precondition")
+    assert 'such as If-Match: "3"' in response.json()["detail"]
+    assert await pair.users() == before
+
+
+async def test_two_lines_are_one_list(pair: Twins) -> None:
+    """A header that came in several lines counts with all of them."""
+    headers = [(IF_MATCH, '"1"'), (IF_MATCH, '"3"')]
+    response = await pair.first.client.patch(
+        await made(pair, 3), json={"name": "changed"}, headers=headers
+    )
+    assert tag(response) == (200, '"4"', 4)
+
+
+async def test_of_two_at_once_one_wins(pair: Twins) -> None:
+    """Two change the same version at a time: the one that comes second to COMMIT is told so."""
+    path = await made(pair, 1)
+    trap = pair.write.trap(b"COMMIT", Fault.HOLD)
+    one = asyncio.create_task(ask(pair, "PATCH", path, '"1"', "one"))
+    await asyncio.wait_for(trap.sprung.wait(), 5)
+    two = asyncio.create_task(
+        pair.second.client.patch(path, json={"name": "two"}, headers={IF_MATCH: '"1"'})
+    )
+
+    async def waits() -> bool:
+        return bool(await pair.sql("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1)
+
+    await eventually("the second to wait for the first", waits)
+    trap.release()
+    assert tag(await one) == (200, '"2"', 2)
+    assert ((await two).status_code, problem(await two)) == (412, "precondition-failed")
+    assert await pair.names() == ["changed"]
+
+
+async def test_of_many_at_once_one_wins(pair: Twins) -> None:
+    """However many change the same version, on both instances: one is applied."""
+    path = await made(pair, 1)
+    for version in range(1, ROUNDS + 1):
+        responses = await asyncio.gather(
+            *(
+                pair.services[number % 2].client.patch(
+                    path, json={"name": f"by {number}"}, headers={IF_MATCH: f'"{version}"'}
+                )
+                for number in range(AT_ONCE)
+            )
+        )
+        (winner,) = [each for each in responses if each.status_code == 200]
+        assert tag(winner) == (200, f'"{version + 1}"', version + 1)
+        assert sum(each.status_code == 412 for each in responses) == AT_ONCE - 1
+        assert await pair.names() == [winner.json()["name"]]
+
+
+# ---------------------------------------------------------------- If-Match and keys
+@pytest.mark.parametrize("other", ['"2"', '"1", "2"', "*", None])
+async def test_key_belongs_to_the_condition(pair: Twins, other: str | None) -> None:
+    """The same change under another condition, or under none, is another request."""
+    path = await made(pair, 1)
+    assert tag(await ask(pair, "PATCH", path, '"1"')) == (200, '"2"', 2)
+    headers = {KEY: "k"} | ({IF_MATCH: other} if other else {})
+    refused = await pair.second.client.patch(path, json={"name": "changed"}, headers=headers)
+    assert (refused.status_code, problem(refused)) == (422, "idempotency-key-reused")
+    assert (await pair.users())[0]["version"] == 2
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_repetition_is_replayed_not_compared(pair: Twins, method: str) -> None:
+    """Sent again, a write that was applied is answered as the first time, whatever came since."""
+    path = await made(pair, 1)
+    first = await ask(pair, method, path, '"1"')
+    assert_replay(first, await ask(pair, method, path, '"1"'))
+    await pair.first.client.patch(path, json={"name": "later"})
+    assert_replay(first, await ask(pair, method, path, '"1"'))
+    assert await pair.names() == (["later"] if method == "PATCH" else [])
+
+
+@pytest.mark.parametrize("fault", CUTS)
+@pytest.mark.parametrize("step", [Step.BODY, Step.RECORD, Step.COMMIT, Step.POSITION])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_cut_at_every_step(pair: Twins, method: str, step: Step, fault: Fault) -> None:
+    """The service's own second attempt finds what the first one did, and does not answer 412."""
+    user = (await create(pair.first, "cut")).json()["id"]
+    request = (
+        Request.change(user, {"name": "changed"}, '"1"')
+        if method == "PATCH"
+        else Request.delete(user, '"1"')
+    )
+    trap = await Cut(step, fault, answer=5).arm(pair.write, request, "k")
+    response = await request.send(pair.first, "k")
+    assert trap is not None
+    assert trap.count == 1
+    assert response.headers["X-Attempts"] != "1"
+    assert response.status_code == (200 if method == "PATCH" else 204), response.text
+    assert REPLAYED not in response.headers
+    found = [(row["name"], row["version"]) for row in await pair.users()]
+    assert found == ([("changed", 2)] if method == "PATCH" else [])
+    assert_replay(response, await request.send(pair.second, "k"))

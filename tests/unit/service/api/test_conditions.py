@@ -1,0 +1,69 @@
+"""service.api.conditions: what counts as a list of entity tags, and which versions it is for."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.conditions import ANY, etag, parse, versions
+from service.errors import BadPrecondition
+
+IF_MATCH = "If-Match"
+LATIN = st.characters(min_codepoint=0x21, max_codepoint=0xFF)
+TAG = st.text(LATIN.filter(lambda each: each not in '"\x7f'))
+TAGS = st.lists(st.builds('{}"{}"'.format, st.sampled_from(("", "W/")), TAG), min_size=1)
+COMMA = st.sampled_from((",", ", ", " ,\t", ",,", ", ,"))
+
+
+@given(TAGS, COMMA)
+def test_every_list_is_read(tags: list[str], comma: str) -> None:
+    """Tags come back as they were, whatever is in them and between them."""
+    assert parse(IF_MATCH, comma.join(tags)) == tags
+
+
+@given(st.text(st.sampled_from('W/"*, \t3a\x7fé')) | st.text())
+def test_anything_is_read_or_refused(text: str) -> None:
+    """No header makes the parser fail in another way."""
+    try:
+        tags = parse(IF_MATCH, text)
+    except BadPrecondition:
+        return
+    assert tags
+    assert parse(IF_MATCH, ",".join(tags)) == tags
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", ",", "3", "W/3", '"3', '3"', '"3""4"', '"3" "4"', '"a b"', '*,"3"', 'w/"3"']
+)
+def test_malformed_lists_are_refused(text: str) -> None:
+    """Neither tags with commas between nor `*` alone."""
+    with pytest.raises(BadPrecondition, match="double quotes included"):
+        parse(IF_MATCH, text)
+
+
+@pytest.mark.parametrize("text", ["," * 50_000, '"", ' * 20_000 + '"', " \t," * 20_000 + "x"])
+def test_long_headers_take_no_longer(text: str) -> None:
+    """What no list can be is found out in one pass."""
+    started = time.monotonic()
+    with pytest.raises(BadPrecondition):
+        parse(IF_MATCH, text)
+    assert time.monotonic() - started < 1
+
+
+@given(st.lists(st.integers(1, 10**18 - 1), min_size=1))
+def test_tags_are_for_their_versions(numbers: list[int]) -> None:
+    """What `etag` makes is read as the version it was made of."""
+    assert versions(parse(IF_MATCH, ", ".join(map(etag, numbers)))) == numbers
+
+
+def test_any_is_any_version() -> None:
+    """`*` asks for no version in particular; as a tag it is for none."""
+    assert versions(parse(IF_MATCH, f" {ANY} ")) is None
+    assert versions(parse(IF_MATCH, f'"{ANY}"')) == []
+
+
+@pytest.mark.parametrize("text", ['W/"3"', '"03"', '"-3"', '"٣"', '"3.0"', '"0"', f'"{10**18}"'])
+def test_other_tags_are_for_no_version(text: str) -> None:
+    """Weak ones, other spellings, and numbers that no bigint holds."""
+    assert versions([text]) == []

@@ -49,7 +49,7 @@ def _durability(snapshot: Snapshot) -> Iterator[Problem]:
 def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.nodes:
         what = "The monitor does not answer: no failover happens, and nodes that start wait for it."
-        yield Problem(what, "A data node is down")
+        yield Problem(what, "The monitor is down")
     for node in snapshot.nodes:
         if not node.healthy:
             what = f"The monitor does not reach {node.name} (last state: {node.state})."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ def drill(
     as_json: Json = False,
 ) -> None:
     """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # mend, as after Ctrl-C
     plan = Plan(writes_per_second=writes, reads_per_second=reads)
     with reported(as_json=as_json):
         if what == "list":

@@ -104,9 +104,9 @@ def primary_cut_off(stage: Stage) -> None:
     stage.cut(stage.primary)
 
 
-@fault("replication-cut", STANDBY, hold=LONG)
+@fault("replication-cut", Targets(), hold=LONG)
 def replication_cut(stage: Stage) -> None:
-    """Primary and standby do not reach each other; everybody else reaches both."""
+    """Primary and standby do not reach each other, all others reach both: commits wait for it."""
     stage.cut(stage.primary, stage.standby)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ops.drills.checker import judge
@@ -63,11 +63,25 @@ class Judged:
         return self.lost + self.twice + self.stale + self.other == 0
 
 
-def measure(strike: Strike, results: dict[str, Result], *, until: float) -> Measured:
+def on_one_clock(results: dict[str, Result]) -> dict[str, list[Operation]]:
+    """Return each client's operations, in seconds after the start of the first client's load."""
+    zero = next(iter(results.values())).started
+    shifts = {name: result.started - zero for name, result in results.items()}
+    return {
+        name: [_later(each, shifts[name]) for each in result.operations]
+        for name, result in results.items()
+    }
+
+
+def _later(one: Operation, by: float) -> Operation:
+    return replace(one, due=one.due + by, sent=one.sent + by, completed=one.completed + by)
+
+
+def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float) -> Measured:
     """Look at what was due from shortly before a fault until `until`, in the load's seconds."""
     windows = {
-        name: [each for each in result.operations if strike.struck - BEFORE <= each.due < until]
-        for name, result in results.items()
+        name: [each for each in operations if strike.struck - BEFORE <= each.due < until]
+        for name, operations in results.items()
     }
     everything = [each for window in windows.values() for each in window]
     writes = [each for each in everything if each.kind is not Kind.READ]

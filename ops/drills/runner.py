@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ops.drills.faults import FAULTS
 from ops.drills.history import save
-from ops.drills.result import Judged, Measured, judge_all, measure
+from ops.drills.result import Judged, Measured, judge_all, measure, on_one_clock
 from ops.drills.session import Session
 
 if TYPE_CHECKING:
@@ -108,12 +108,13 @@ def medians(drills: Sequence[Drill]) -> Measured:
 
 def _finish(session: Session, results: dict[str, Result], ends: list[float], keep: Path) -> Drill:
     judged, histories = judge_all(results)
+    operations = on_one_clock(results)
     pairs = zip(session.strikes, ends, strict=True)
     first = next(iter(results.values()))
     drill = Drill(
         began=datetime.fromtimestamp(first.started, UTC).isoformat(timespec="seconds"),
         seconds=round(first.seconds, 1),
-        measured=[measure(strike, results, until=end) for strike, end in pairs],
+        measured=[measure(strike, operations, until=end) for strike, end in pairs],
         judged=judged,
         problems=[each for result in results.values() for each in result.problems],
     )

@@ -12,26 +12,38 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ops import operate
+from ops import operate, snapshot
 from ops.drills.history import Row
-from ops.drills.stage import begin, docker
+from ops.drills.stage import Stage, docker
 from ops.load.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ops.drills.faults import Fault
     from ops.load.operation import Operation
     from ops.load.plan import Plan
     from ops.load.run import Result
+    from ops.snapshot import Snapshot
 
 SETTLE = 3.0
 """Seconds of load before a fault and after the stack is whole again."""
 
-CLIENTS: Mapping[str, dict[str, bool]] = {
-    "plain": {"keyed": False, "retries": False},
-    "careful": {"keyed": True, "retries": True},
-}
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What tells one kind of client from another; the fields are those of a Plan."""
+
+    keyed: bool
+    retries: bool
+    reckless: bool = False
+
+
+PLAIN = Behaviour(keyed=False, retries=False)
+CAREFUL = Behaviour(keyed=True, retries=True)
+CARELESS = Behaviour(keyed=False, retries=True, reckless=True)
+
+CLIENTS: Mapping[str, Behaviour] = {"plain": PLAIN, "careful": CAREFUL}
 
 ROWS = "SELECT json_build_array(email, name, version) FROM users WHERE starts_with(email, '{}-')"
 
@@ -56,27 +68,36 @@ class Strike:
 class Session:
     """Both clients at work, as long as the block runs."""
 
-    def __init__(self, plan: Plan, load: float = 1.0) -> None:
-        """Take half of `plan`'s rates, times `load`, for each of the two clients."""
+    def __init__(
+        self,
+        plan: Plan,
+        load: float = 1.0,
+        clients: Mapping[str, Behaviour] = CLIENTS,
+        whole: Callable[[Snapshot], bool] = lambda now: now.whole,
+    ) -> None:
+        """Share `plan`'s rates, times `load`, among clients; `whole` is what to come back to."""
+        self._whole = whole
+        share = load / len(clients)
         self._runs = {
             name: Run(
                 replace(
                     plan,
                     prefix=f"{plan.prefix}-{name}",
-                    writes_per_second=plan.writes_per_second * load / 2,
-                    reads_per_second=plan.reads_per_second * load / 2,
-                    keyed=behaviour["keyed"],
-                    retries=behaviour["retries"],
+                    writes_per_second=plan.writes_per_second * share,
+                    reads_per_second=plan.reads_per_second * share,
+                    keyed=behaviour.keyed,
+                    retries=behaviour.retries,
+                    reckless=behaviour.reckless,
                 )
             )
-            for name, behaviour in CLIENTS.items()
+            for name, behaviour in clients.items()
         }
         self.strikes: list[Strike] = []
         self._blocks = ExitStack()
 
     def __enter__(self) -> Self:
         """Start the load on a whole stack, and let it settle."""
-        operate.await_whole()
+        operate.wait_for("a whole stack", operate.WHOLE_LIMIT, self._whole)
         with ExitStack() as blocks:
             for run in self._runs.values():
                 blocks.enter_context(run)
@@ -109,13 +130,13 @@ class Session:
         Raises StackError when the stack does not become whole; the fault is mended even then.
         """
         struck, measured = self.now, [self.now]
-        with begin(self.mark, lambda: measured.append(self.now)) as stage:
+        stage = Stage(snapshot.take(), self.mark, lambda: measured.append(self.now))
+        with stage:
             fault.inject(stage)
             time.sleep(fault.hold)
         mended = self.now
-        now, _ = operate.wait_for(
-            f"a whole stack after {fault.name}", operate.WHOLE_LIMIT, lambda now: now.whole
-        )
+        awaited = f"a whole stack after {fault.name}"
+        now, _ = operate.wait_for(awaited, operate.WHOLE_LIMIT, self._whole)
         whole = self.now
         self.mark("whole again", "undone")
         time.sleep(SETTLE)

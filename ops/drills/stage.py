@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from ops import snapshot
 from ops.cluster import APPS, PROXIES
 from ops.console import StackError
 
@@ -149,14 +148,6 @@ class Stage:
             mending()
 
         self._undos.callback(mend)
-
-
-def begin(mark: Callable[[str, str], object], measure: Callable[[], object]) -> Stage:
-    """Return a stage on the stack as it is now. Raises StackError unless it is whole."""
-    before = snapshot.take()
-    if not before.whole:
-        raise StackError("a drill begins on a whole stack; `holdfast status` says what is missing")
-    return Stage(before, mark, measure)
 
 
 def _thaw(container: str) -> None:

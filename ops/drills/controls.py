@@ -1,0 +1,110 @@
+"""Negative controls: without a guarantee, a drill on the real stack has to show what is lost.
+
+A checker that finds nothing proves something only if it finds something here.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops import operate, snapshot
+from ops.cluster import NODES
+from ops.drills.faults import Fault, Targets
+from ops.drills.result import judge_all
+from ops.drills.session import CAREFUL, CARELESS, Session
+from ops.drills.stage import docker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops.drills.session import Behaviour
+    from ops.drills.stage import Stage
+    from ops.load.plan import Plan
+
+LAG = 3.0
+"""Seconds of acknowledged writes that the standby does not get."""
+
+HELD = 0.7
+"""Seconds after the primary's death: the service holds some writes, and no node takes them yet."""
+
+CONFLICTS = {409, 412}
+"""A refusal for what the client has done itself: its address is in use, its version is gone."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One guarantee taken away. `shown` counts what went wrong: none means that it was missed."""
+
+    name: str
+    summary: str
+    shown: int
+
+
+def asynchronous(plan: Plan) -> Control:
+    """Commit without waiting for the standby, let it lag, kill the primary: writes are lost."""
+    nodes = [node.name for node in snapshot.take().nodes if node.name in NODES]
+    try:
+        _quorum(nodes, "false")
+        operate.wait_for("asynchronous replication", operate.HANDOVER_LIMIT, _asynchronous)
+        with Session(plan, clients={"careful": CAREFUL}, whole=_asynchronous) as session:
+            session.strike(_fault("lagging-standby", _lag_and_die))
+            judged, _ = judge_all(session.stop())
+    finally:
+        _quorum(nodes, "true")
+        operate.await_whole()
+    lost = judged.lost + judged.lost_as_warned
+    return Control("asynchronous", _summary(asynchronous), lost)
+
+
+def without_keys(plan: Plan) -> Control:
+    """Send writes again without keys after the edge died with them in hand: they are refused."""
+    return Control("without-keys", _summary(without_keys), _conflicts(plan, CARELESS))
+
+
+def with_keys(plan: Plan) -> Control:
+    """Do the same with keys: nothing is refused. This one must show nothing."""
+    return Control("with-keys", _summary(with_keys), _conflicts(plan, CAREFUL))
+
+
+def _conflicts(plan: Plan, client: Behaviour) -> int:
+    with Session(plan, clients={"one": client}) as session:
+        session.strike(_fault("edge-killed-midway", _kill_midway))
+        operations = session.stop()["one"].operations
+    return sum(each.status in CONFLICTS for each in operations)
+
+
+def _lag_and_die(stage: Stage) -> None:
+    stage.cut(stage.primary, stage.standby)
+    time.sleep(LAG)
+    stage.kill(stage.primary)
+
+
+def _kill_midway(stage: Stage) -> None:
+    stage.kill(stage.primary)
+    time.sleep(HELD)
+    stage.kill("vip-access")
+    docker("start", "vip-access")
+
+
+def _fault(name: str, inject: Callable[[Stage], None]) -> Fault:
+    return Fault(name, "", inject, hold=6.0, targets=Targets())
+
+
+def _quorum(nodes: list[str], value: str) -> None:
+    for node in nodes:
+        docker("exec", node, "pg_autoctl", "set", "node", "replication-quorum", value)
+
+
+def _asynchronous(now: snapshot.Snapshot) -> bool:
+    """Tell whether there are a primary and a standby, and no commit waits for it."""
+    states = sorted(node.state for node in now.nodes if node.healthy)
+    settled = all(node.state == node.assigned for node in now.nodes)
+    served = all(now.up(backend) for backend in ("apps", "pg_primary", "pg_any"))
+    there = states == ["primary", "secondary"] and settled and served
+    return there and now.durability == "local"
+
+
+def _summary(control: Callable[[Plan], Control]) -> str:
+    return (control.__doc__ or "").splitlines()[0]

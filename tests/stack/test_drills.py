@@ -1,0 +1,36 @@
+"""The tour: every drill once. What was promised is kept under each fault, whatever it is.
+
+Nothing here asserts how long a pause was: docs/results.md has the measured ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.drills.faults import FAULTS
+from ops.drills.runner import run_one
+from ops.load.plan import Plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WRITES, READS = 20.0, 40.0
+"""Requests a second, all clients: what a machine with little to spare can do beside the stack."""
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_drill(name: str, tmp_path: Path) -> None:
+    """Nothing is lost, twice or stale; nothing fails but what the fault's targets allow."""
+    fault = FAULTS[name]
+    drill = run_one(fault, Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)
+    print(drill)
+    assert drill.problems == []
+    assert drill.judged.findings == []
+    assert drill.judged.ok
+    assert drill.judged.acknowledged > 0
+    failed = drill.measured[0].failed
+    assert failed["careful"] == 0
+    assert failed["plain"] == 0 or fault.targets.plain_may_fail
+    assert not (drill.measured[0].moved and fault.targets.failover is False)

@@ -1,0 +1,106 @@
+"""What `status` makes of a snapshot: durability, redundancy, and each thing that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ops.cluster import Container
+from ops.diagnosis import LAG_MOST, RUNBOOK, diagnose
+from ops.operate import restart_order
+from ops.snapshot import Node, Server, Snapshot
+
+ROOT = Path(__file__).parents[3]
+
+
+def node(name: str, state: str, *, in_sync: bool = False, lag: int | None = None) -> Node:
+    """Make a healthy node that is where the monitor wants it."""
+    return Node(name, state, state, healthy=True, lsn="0/1", timeline=1, lag=lag, in_sync=in_sync)
+
+
+PRIMARY = node("postgres1", "primary")
+STANDBY = node("postgres2", "secondary", in_sync=True, lag=0)
+WHOLE = Snapshot(
+    containers=[Container("app1", "running", "Up 1 second (healthy)")],
+    nodes=[PRIMARY, STANDBY],
+    writable=["postgres1"],
+    vip_holder="haproxy1",
+    servers=[
+        Server("apps", "app1", "UP"),
+        Server("apps", "app2", "UP"),
+        Server("pg_primary", "postgres1", "UP"),
+        Server("pg_primary", "postgres2", "DOWN"),
+        Server("pg_any", "postgres1", "UP"),
+        Server("pg_any", "postgres2", "UP"),
+    ],
+)
+
+
+def test_a_whole_stack_has_no_problem() -> None:
+    """All is well, and only then is it whole."""
+    assert diagnose(WHOLE) == []
+    assert WHOLE.whole
+    assert WHOLE.redundant
+    assert WHOLE.durability == "replicated"
+
+
+ALONE = [node("postgres1", "wait_primary"), replace(STANDBY, healthy=False, in_sync=False)]
+MOVING = replace(STANDBY, state="catchingup", in_sync=False)
+DOWN = [Server("apps", "app1", "UP"), Server("apps", "app2", "DOWN"), *WHOLE.servers[2:]]
+DEAD = Container("pg-monitor", "exited", "Exited (137) 2 seconds ago")
+
+WRONG = {
+    "no primary": (replace(WHOLE, writable=[]), "No node accepts writes"),
+    "two primaries": (
+        replace(WHOLE, writable=["postgres1", "postgres2"]),
+        "Two nodes accept writes",
+    ),
+    "alone": (replace(WHOLE, nodes=ALONE), "Commits are on one node only"),
+    "standby down": (replace(WHOLE, nodes=ALONE), "A data node is down"),
+    "catching up": (replace(WHOLE, nodes=[PRIMARY, MOVING]), "A data node is down"),
+    "lagging": (replace(WHOLE, nodes=[PRIMARY, replace(STANDBY, lag=LAG_MOST + 1)]), "lags"),
+    "maintenance": (
+        replace(WHOLE, nodes=[ALONE[0], node("postgres2", "maintenance")]),
+        "Planned work",
+    ),
+    "no monitor": (replace(WHOLE, nodes=[]), "The monitor is down"),
+    "no virtual IP": (replace(WHOLE, vip_holder=None, servers=[]), "Nobody holds the virtual IP"),
+    "an app is out": (replace(WHOLE, servers=DOWN), "An app is out of rotation"),
+    "a container is down": (replace(WHOLE, containers=[DEAD]), "A container is down"),
+    "nothing": (Snapshot(), "Everything is off"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named(case: str) -> None:
+    """With a heading that the runbook has, and the stack does not count as whole."""
+    snapshot, heading = WRONG[case]
+    found = diagnose(snapshot)
+    assert any(heading in problem.heading for problem in found)
+    assert not snapshot.whole or case == "lagging"
+    headings = (ROOT / RUNBOOK).read_text().splitlines()
+    for problem in found:
+        assert f"## {problem.heading}" in headings
+
+
+def test_a_cluster_that_is_about_to_change_is_not_redundant() -> None:
+    """The states are right, but the monitor wants other ones already."""
+    changing = replace(WHOLE, nodes=[replace(PRIMARY, assigned="draining"), STANDBY])
+    assert not changing.redundant
+
+
+def test_durability_is_unknown_without_a_primary_or_a_monitor() -> None:
+    """Nobody can say then, and it says so."""
+    assert replace(WHOLE, writable=[]).durability == "unknown"
+    assert replace(WHOLE, nodes=[]).durability == "unknown"
+
+
+def test_a_rolling_restart_leaves_what_holds_a_role_for_last() -> None:
+    """The spare proxy before the one with the address, the standby before the primary."""
+    order = restart_order(replace(WHOLE, vip_holder="haproxy2"))
+    assert order.index("haproxy1") < order.index("haproxy2")
+    assert order.index("postgres2") < order.index("postgres1")
+    everything = {"app1", "app2", "haproxy1", "haproxy2", "pg-monitor", "postgres1", "postgres2"}
+    assert set(order) == everything | {"vip-access", "psql-client"}

@@ -1,4 +1,4 @@
-"""Entity tags, and `If-Match`, which asks about them (RFC 9110, 8.8.3 and 13.1).
+"""Entity tags; `If-Match` and `If-None-Match`, which ask about them (RFC 9110, 8.8.3 and 13.1).
 
 A resource's strong tag is its version in double quotes. What a client sends is a list of tags, of
 which any will do, or `*` for whatever there is.
@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Request
 from service.errors import BadPrecondition
 
 IF_MATCH = "If-Match"
+IF_NONE_MATCH = "If-None-Match"
 ANY = "*"
 
 _TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
@@ -63,6 +64,11 @@ def versions(tags: list[str]) -> list[int] | None:
     return [int(ours[1]) for ours in map(_VERSION.fullmatch, tags) if ours]
 
 
+def known(tags: list[str], version: int) -> bool:
+    """Say whether one of these tags is for `version` when compared weakly: `W/` does not count."""
+    return tags == [ANY] or etag(version) in [each.removeprefix("W/") for each in tags]
+
+
 async def _if_match(
     request: Request,
     _: Annotated[
@@ -79,3 +85,21 @@ async def _if_match(
 
 
 IfMatch = Annotated[list[int] | None, Depends(_if_match)]
+
+
+async def _if_none_match(
+    request: Request,
+    _: Annotated[
+        str | None,
+        Header(
+            alias=IF_NONE_MATCH,
+            description="The `ETag` of a version that the client has, or several: when there is no "
+            "other yet the answer is 304, without a body.",
+        ),
+    ] = None,
+) -> list[str]:
+    text = as_sent(request, IF_NONE_MATCH)
+    return [] if text is None else parse(IF_NONE_MATCH, text)
+
+
+IfNoneMatch = Annotated[list[str], Depends(_if_none_match)]

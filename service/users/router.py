@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from service.api.conditions import IfMatch, etag, tagged
+from service.api.conditions import IfMatch, IfNoneMatch, etag, known, tagged
 from service.api.consistency import Announce, Seen
 from service.api.idempotency import Key
 from service.api.problems import problems
@@ -68,10 +68,19 @@ async def list_users(
     return await users.list(order, limit, cursor, seen)
 
 
-@router.get("/{id}", responses=tagged(200) | problems(NotFound, *READING))
-async def get_user(user_id: Id, users: Users, seen: Seen, response: Response) -> User:
+@router.get(
+    "/{id}",
+    response_model=User,
+    responses=tagged(200) | tagged(304) | problems(NotFound, BadPrecondition, *READING),
+)
+async def get_user(
+    user_id: Id, tags: IfNoneMatch, users: Users, seen: Seen, response: Response
+) -> User | Response:
     """Return one user."""
-    return _tagged(await users.get(user_id, seen), response)
+    user = await users.get(user_id, seen)
+    if known(tags, user.version):
+        return Response(status_code=304, headers={"ETag": etag(user.version)})
+    return _tagged(user, response)
 
 
 @router.patch("/{id}", responses=tagged(200) | problems(EmailInUse, *CHANGING))

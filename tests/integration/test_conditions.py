@@ -1,4 +1,4 @@
-"""`ETag` and `If-Match`: which version of a user an answer shows, and which one a write is for."""
+"""`ETag`: which version of a user an answer shows, a write is for, and a client has already."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.integration.twins import (
     IF_MATCH,
     KEY,
     REPLAYED,
+    TOKEN,
     Twins,
     assert_replay,
     create,
@@ -53,7 +54,7 @@ async def test_every_change_makes_a_version(pair: Twins) -> None:
     for number, change in enumerate(({"name": "a"}, {"name": "a"}, {"email": "b@b.co"}), start=2):
         changed = await pair.first.client.patch(path, json=change)
         assert tag(changed) == (200, f'"{number}"', number)
-        token = {"Consistency-Token": changed.headers["Consistency-Token"]}
+        token = {TOKEN: changed.headers[TOKEN]}
         assert tag(await pair.second.client.get(path, headers=token)) == tag(changed)
 
 
@@ -229,3 +230,27 @@ async def test_cut_at_every_step(pair: Twins, method: str, step: Step, fault: Fa
     found = [(row["name"], row["version"]) for row in await pair.users()]
     assert found == ([("changed", 2)] if method == "PATCH" else [])
     assert_replay(response, await request.send(pair.second, "k"))
+
+
+# ---------------------------------------------------------------- If-None-Match
+@pytest.mark.parametrize("if_none_match", ['"3"', 'W/"3"', '"1", "3"', "*"])
+async def test_known_version_is_not_sent_again(pair: Twins, if_none_match: str) -> None:
+    """A client that has the version is told so, without a body; until there is another."""
+    path = await made(pair, 3)
+    later = await create(pair.first, "later")  # its token stands for all that was before it
+    headers = {"If-None-Match": if_none_match, TOKEN: later.headers[TOKEN]}
+    response = await pair.second.client.get(path, headers=headers)
+    assert (response.status_code, response.content) == (304, b"")
+    assert response.headers["ETag"] == '"3"'
+    assert response.headers["X-Route"] in {"read", "read-fallback"}
+    changed = await pair.first.client.patch(path, json={"name": "changed"})
+    headers = {"If-None-Match": '"3"', TOKEN: changed.headers[TOKEN]}
+    assert tag(await pair.second.client.get(path, headers=headers)) == (200, '"4"', 4)
+
+
+async def test_known_version_of_nobody(pair: Twins) -> None:
+    """Who is not there is not found, and a list that is none is refused."""
+    missing = await pair.first.client.get("/api/users/4711", headers={"If-None-Match": "*"})
+    assert (missing.status_code, problem(missing)) == (404, "not-found")
+    refused = await pair.first.client.get("/api/users/4711", headers={"If-None-Match": "3"})
+    assert (refused.status_code, problem(refused)) == (400, "bad-precondition")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.conditions import ANY, etag, parse, versions
+from service.api.conditions import ANY, etag, known, parse, versions
 from service.errors import BadPrecondition
 
 IF_MATCH = "If-Match"
@@ -67,3 +67,16 @@ def test_any_is_any_version() -> None:
 def test_other_tags_are_for_no_version(text: str) -> None:
     """Weak ones, other spellings, and numbers that no bigint holds."""
     assert versions([text]) == []
+
+
+@pytest.mark.parametrize("text", ['"3"', 'W/"3"', '"1", W/"3"', "*"])
+def test_known_in_a_weak_comparison(text: str) -> None:
+    """A version is known by its tag, strong or weak, and by `*`."""
+    assert known(parse("If-None-Match", text), 3)
+
+
+@pytest.mark.parametrize("text", ['"1"', 'W/"1"', '"03"', '"*"', '"W/3"'])
+def test_other_tags_know_it_not(text: str) -> None:
+    """Of another version, or of none; nor does a client that sends no tags."""
+    assert not known(parse("If-None-Match", text), 3)
+    assert not known([], 3)

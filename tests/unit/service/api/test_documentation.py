@@ -5,9 +5,11 @@ import re
 import httpx
 import pytest
 
+CONDITIONS = (("get", "If-None-Match"), ("patch", "If-Match"), ("delete", "If-Match"))
 TAGGED = (
     ("/api/users", "post", "201"),
     ("/api/users/{id}", "get", "200"),
+    ("/api/users/{id}", "get", "304"),
     ("/api/users/{id}", "patch", "200"),
 )
 
@@ -46,9 +48,10 @@ async def test_interface_is_described(client: httpx.AsyncClient) -> None:
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"]
-    for method in ("patch", "delete"):
+    for method, header in CONDITIONS:
         operation = paths["/api/users/{id}"][method]
-        assert "If-Match" in [each["name"] for each in operation["parameters"]]
-        assert "precondition-failed" in operation["responses"]["412"]["description"]
+        assert header in [each["name"] for each in operation["parameters"]]
+        assert "bad-precondition" in operation["responses"]["400"]["description"]
+        assert (method == "get") != ("412" in operation["responses"])
     for path, method, status in TAGGED:
         assert "ETag" in paths[path][method]["responses"][status]["headers"]

@@ -20,7 +20,8 @@ from ops.load.operation import Kind, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ops.drills.history import History
+    from ops.drills.history import History, Row
+    from ops.load.operation import Operation
 
 CHECKS: tuple[Callable[[Entity], Iterator[Finding]], ...] = (
     rules.lost_writes,
@@ -41,11 +42,11 @@ CHECKS: tuple[Callable[[Entity], Iterator[Finding]], ...] = (
 
 def judge(history: History) -> Verdict:
     """Say which promises a history breaks, and count what it consists of."""
-    entities = _arranged(history)
-    findings = [found for each in entities for check in CHECKS for found in check(each)]
+    findings: list[Finding] = []
     resolved: Counter[Resolution] = Counter()
-    for each in entities:
-        resolved.update(count(each))
+    for entity in entities(history):
+        findings += (found for check in CHECKS for found in check(entity))
+        resolved.update(count(entity))
     return Verdict(
         findings=tuple(each for each in findings if each.rule is not Rule.LOST_AS_WARNED),
         lost_as_warned=tuple(each for each in findings if each.rule is Rule.LOST_AS_WARNED),
@@ -55,16 +56,17 @@ def judge(history: History) -> Verdict:
     )
 
 
-def _arranged(history: History) -> list[Entity]:
+def entities(history: History) -> Iterator[Entity]:
+    """Yield each entity of a history, in the order of their names."""
     alone = not all(each.durable for each in history.operations)
-    names = {each.entity for each in history.operations}
-    names.update(row.entity for row in history.final)
-    entities = {name: Entity(name, alone=alone) for name in names}
+    operations: dict[str, list[Operation]] = {}
     for operation in history.operations:
-        entities[operation.entity].add(operation)
+        operations.setdefault(operation.entity, []).append(operation)
+    rows: dict[str, list[Row]] = {}
     for row in history.final:
-        entities[row.entity].rows.append(row)
-    return [entities[name].arrange() for name in sorted(names)]
+        rows.setdefault(row.entity, []).append(row)
+    for name in sorted(operations.keys() | rows.keys()):
+        yield Entity(name, operations.get(name, []), rows.get(name, []), alone=alone)
 
 
 def _acknowledged(history: History) -> int:

@@ -10,6 +10,7 @@ version made again by another write.
 from __future__ import annotations
 
 from bisect import bisect_right
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from ops.load.operation import Kind, Operation, Outcome
@@ -43,29 +44,38 @@ def effects(write: Operation) -> int:
 def sees(read: Operation) -> int | None:
     """Return the version that a read has seen, 0 for nothing there; None: it does not say."""
     nothing = read.outcome is Outcome.OK and read.value is None and read.version is None
-    return 0 if nothing or read.status == 404 else read.version  # noqa: PLR2004 - HTTP's
+    return 0 if nothing or read.status == HTTPStatus.NOT_FOUND else read.version
 
 
 class Entity:
     """What was done to an entity, and seen of it."""
 
-    def __init__(self, name: str, *, alone: bool) -> None:
+    def __init__(
+        self, name: str, operations: Iterable[Operation], rows: list[Row], *, alone: bool
+    ) -> None:
         self.name = name
+        self.rows = rows
+        self.final = max((row.version for row in rows), default=0)
         self.alone = alone  # whether the primary was without a standby at some time
-        self.rows: list[Row] = []
         self.reads: list[Operation] = []  # those that were answered
         self.acknowledged: list[Operation] = []
         self.open: list[Operation] = []
         self.failed: list[Operation] = []
-        self.refused: list[Operation] = []  # open, though they failed: refused by their own effect
+        for operation in operations:
+            self._sort(operation)
+        self._arrange_acknowledged()
         self._targets: dict[int | None, list[Operation]] = {}
         self._since: dict[int | None, float] = {}
-        self._writers: dict[tuple[str | None, int | None], Operation] = {}
+        self._arrange_targets((*self.acknowledged, *self.open))
+        self.refused = [write for write in self.failed if self._refused_by_itself(write)]
+        self._reopen(self.refused)
+        self._arrange_values()
+        self.unexplained = self._unexplained()
+        self.spare = self._spare()
 
-    def add(self, operation: Operation) -> None:
-        """Take in an operation, before `arrange`."""
+    def _sort(self, operation: Operation) -> None:
         if operation.kind is Kind.READ:
-            if operation.outcome is Outcome.OK or operation.status == 404:  # noqa: PLR2004 - HTTP's
+            if operation.outcome is Outcome.OK or operation.status == HTTPStatus.NOT_FOUND:
                 self.reads.append(operation)
         elif operation.outcome is Outcome.OK:
             self.acknowledged.append(operation)
@@ -79,19 +89,13 @@ class Entity:
         """Whether only the last try is known to have failed."""
         return operation.tries > 1 and not operation.keyed
 
-    def arrange(self) -> Entity:
-        """Index what was taken in."""
-        self.final = max((row.version for row in self.rows), default=0)
-        self._arrange_acknowledged()
-        self._arrange_targets((*self.acknowledged, *self.open))
-        self.refused = [write for write in self.failed if self._refused_by_itself(write)]
-        if self.refused:
-            theirs = {id(write) for write in self.refused}
+    def _reopen(self, writes: list[Operation]) -> None:
+        """Take writes as open though they failed: they were refused by their own effect."""
+        if writes:
+            theirs = {id(write) for write in writes}
             self.failed = [write for write in self.failed if id(write) not in theirs]
-            self.open += self.refused
-            self._arrange_targets(self.refused)
-        self._arrange_values()
-        return self
+            self.open += writes
+            self._arrange_targets(writes)
 
     def _arrange_acknowledged(self) -> None:
         self.made: dict[int, list[Operation]] = {}
@@ -119,9 +123,11 @@ class Entity:
                 self._since[version] = min(write.sent, self._since.get(version, write.sent))
 
     def _may_make(self, write: Operation) -> set[int | None]:
-        return {target(write), ANY if effects(write) > 1 else target(write)}
+        version = target(write)
+        return {version} if effects(write) == 1 else {version, ANY}
 
     def _arrange_values(self) -> None:
+        self._writers: dict[tuple[str | None, int | None], Operation] = {}
         self.written: dict[str | None, list[Operation]] = {}
         self.denied: dict[str | None, list[Operation]] = {}
         for write in sorted((*self.acknowledged, *self.open), key=lambda each: each.sent):
@@ -136,13 +142,25 @@ class Entity:
     def _refused_by_itself(self, write: Operation) -> bool:
         """Whether nothing but its own effect can be why a write was refused."""
         if write.kind is Kind.CREATE:
-            refused = write.status == 409 and write.error.endswith("email-in-use")  # noqa: PLR2004
-            return refused and not self.makers(1, write.completed)
-        if write.status != 412 or write.expected is None:  # noqa: PLR2004 - HTTP's, as above
+            refused, version = write.error.endswith("email-in-use"), 1
+        elif write.status == HTTPStatus.PRECONDITION_FAILED and write.expected is not None:
+            base, version = self.durable.get(write.expected), write.expected + 1
+            refused = base is not None and base.completed <= write.sent
+        else:
             return False
-        base = self.durable.get(write.expected)
-        was_there = base is not None and base.completed <= write.sent
-        return was_there and not self.makers(write.expected + 1, write.completed)
+        others = self.makers(version, write.completed)
+        return refused and not others and not (self.alone and self._was_crossed(write))
+
+    def _was_crossed(self, write: Operation) -> bool:
+        """Whether another write in hand may have had an effect that was lost with its primary."""
+        return any(
+            other is not write
+            and other.kind is write.kind
+            and other.expected in {None, write.expected}
+            and other.sent <= write.completed
+            and other.completed >= write.sent
+            for other in (*self.acknowledged, *self.failed)
+        )
 
     def makers(self, version: int, by: float) -> bool:
         """Whether a write that was sent by then may have made a version."""
@@ -181,28 +199,10 @@ class Entity:
         """Return what a token for a version promises: what was not durable it may have lost."""
         if all(write.durable for write in self.made.get(version, ())):
             return version
-        kept = (
-            each
-            for each in reversed(self._versions[: bisect_right(self._versions, version)])
-            if self.durable[each].completed <= at
-        )
-        return next(kept, 0)
-
-    def unexplained(self) -> int:
-        """Return how many versions up to the final one no write is known to make."""
-        named = {version for version in self._targets if version is not ANY}
-        return self.final - 1 - sum(1 < version <= self.final for version in named)
-
-    def spare(self) -> int:
-        """Return how many versions could come from writes that do not say which they make."""
-        unnamed = self._targets.get(ANY, ())
-        more = sum(effects(write) - (target(write) is not ANY) for write in unnamed)
-        return more + sum(self._is_exposed(*each) for each in self.denied.items())
-
-    def _is_exposed(self, value: str | None, writes: list[Operation]) -> bool:
-        """Whether a failed change was seen to have had its effect: a finding of its own."""
-        change = any(write.kind is Kind.CHANGE for write in writes)
-        return change and value in self.seen and value not in self.written
+        for place in range(bisect_right(self._versions, version) - 1, -1, -1):
+            if self.durable[self._versions[place]].completed <= at:
+                return self._versions[place]
+        return 0
 
     def may_be_lost(self, read: Operation) -> bool:
         """Whether what was read may have gone with a primary that was alone.
@@ -219,3 +219,19 @@ class Entity:
             and (write.expected is None or write.expected + 1 == read.version)
             for write in writes
         )
+
+    def _unexplained(self) -> int:
+        """Return how many versions up to the final one no write is known to make."""
+        named = sum(1 < (version or 0) <= self.final for version in self._targets)
+        return self.final - 1 - named
+
+    def _spare(self) -> int:
+        """Return how many versions could come from writes that do not say which they make."""
+        unnamed = self._targets.get(ANY, ())
+        more = sum(effects(write) - (target(write) is not ANY) for write in unnamed)
+        return more + sum(self._is_exposed(*each) for each in self.denied.items())
+
+    def _is_exposed(self, value: str | None, writes: list[Operation]) -> bool:
+        """Whether a failed change was seen to have had its effect: a finding of its own."""
+        change = any(write.kind is Kind.CHANGE for write in writes)
+        return change and value in self.seen and value not in self.written

@@ -87,7 +87,7 @@ def wrong_steps(entity: Entity) -> Iterator[Finding]:
 
 def too_many_versions(entity: Entity) -> Iterator[Finding]:
     """Find more versions than there are writes that may have made one."""
-    missing, spare = entity.unexplained(), entity.spare()
+    missing, spare = entity.unexplained, entity.spare
     if missing > spare:
         words = (
             f"the row ended at version {entity.final}; {missing} of its versions no answer names, "
@@ -121,14 +121,14 @@ def reordered_changes(entity: Entity) -> Iterator[Finding]:
     for version, writes in entity.made.items():
         for write in writes:
             other = entity.later(version, write.sent)
-            if write.durable and other is not None:
+            if version > 1 and write.durable and other is not None:
                 words = f"{described(write)} after {described(other)}"
                 yield Finding(Rule.REORDERED, entity.name, words, (write, other))
 
 
 def impossible_writes(entity: Entity) -> Iterator[Finding]:
     """Find writes without answer that must have happened, and were sent too late for that."""
-    if not entity.rows or entity.spare():
+    if not entity.rows or entity.spare:
         return
     sole = Counter(target(write) for write in (*entity.acknowledged, *entity.open))
     for write in entity.open:

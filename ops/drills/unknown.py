@@ -21,7 +21,7 @@ def resolved(entity: Entity) -> Iterator[tuple[Operation, Resolution]]:
     unknown = [write for write in entity.open if write.outcome is Outcome.UNKNOWN]
     if not unknown:
         return
-    all_needed = 0 < entity.spare() <= entity.unexplained()
+    all_needed = 0 < entity.spare <= entity.unexplained
     vacant = entity.final - 1 - sum(1 < each <= entity.final for each in entity.durable)
     for write in unknown:
         if _was_seen(entity, write) or _was_needed(entity, write, all_needed=all_needed):
@@ -51,7 +51,7 @@ def _was_needed(entity: Entity, write: Operation, *, all_needed: bool) -> bool:
         return False
     if write.kind is Kind.CREATE:
         return bool(entity.rows or entity.acknowledged)
-    return version <= entity.final and entity.spare() == 0
+    return version <= entity.final and entity.spare == 0
 
 
 def _had_room(entity: Entity, write: Operation, vacant: int) -> bool:

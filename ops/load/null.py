@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import queue
+import signal
+import threading
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from multiprocessing.connection import Connection
 
 START_LIMIT = 30.0
@@ -146,26 +149,60 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     return Asked(method, path, headers, json.loads(raw) if raw else {})
 
 
-async def listen(server: NullServer) -> tuple[asyncio.Server, str]:
-    """Serve on a free port of 127.0.0.1; return what to close, and the URL."""
+@asynccontextmanager
+async def listening(server: NullServer) -> AsyncIterator[str]:
+    """Serve on a free port of 127.0.0.1 for as long as the block lasts; give the URL."""
+    conversations: set[asyncio.Task[Any]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is a coroutine of one
+        conversations.add(task)
+        task.add_done_callback(conversations.discard)
         await _converse(server, reader, writer)
 
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
-    return listening, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
+    try:
+        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    finally:
+        listener.close()
+        for task in conversations:
+            task.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)
+
+
+@contextmanager
+def serving(server: NullServer) -> Iterator[str]:
+    """Serve from a thread of this program for as long as the block lasts; give the URL."""
+    began: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        async with listening(server) as url:
+            began.put((url, asyncio.get_running_loop(), ended))
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    url, loop, ended = began.get(timeout=START_LIMIT)
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(GRACE)
 
 
 async def _serve(pipe: Connection) -> None:
     """Serve until the other end of the pipe is closed."""
-    _, url = await listen(NullServer())
-    pipe.send(url)
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(pipe.fileno(), ended.set)
-    await ended.wait()
+    async with listening(NullServer()) as url:
+        pipe.send(url)
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipe.fileno(), ended.set)
+        await ended.wait()
 
 
 def _process(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(pipe))
 

@@ -30,6 +30,9 @@ SEEDS_LIMIT = 10.0
 SEEDS_PAUSE = 0.5
 """Seconds between two attempts at that."""
 
+UNSENT = "not-sent"
+"""The error of a request for which there was no room under `Plan.outstanding`."""
+
 UNCHANGED = (None, 503)
 """Statuses of a failed change that leave the entity as it was known; 412 says that it was not."""
 
@@ -100,8 +103,8 @@ class Driver:
 
     async def _both(self, writes: Schedule, reads: Schedule) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(writes, self._write))
-            group.create_task(self._follow(reads, self._read))
+            group.create_task(self._follow(writes, self._write, Kind.CREATE))
+            group.create_task(self._follow(reads, self._read, Kind.READ))
 
     async def drain(self, seconds: float) -> None:
         """Wait for the answers that are due; what has none after `seconds` is given up."""
@@ -119,14 +122,24 @@ class Driver:
             raise self._broken
 
     async def _follow(
-        self, schedule: Schedule, send: Callable[[float], Coroutine[None, None, None]]
+        self, schedule: Schedule, send: Callable[[float], Coroutine[None, None, None]], kind: Kind
     ) -> None:
         assert self._began is not None  # noqa: S101 - `run` sets it first
         for arrival in schedule.arrivals():
             await until(self._began + arrival)
             if self._broken is not None:
                 return
-            self._start(send(self._began + arrival))
+            if len(self._tasks) < self._plan.outstanding:
+                self._start(send(self._began + arrival))
+            else:
+                self._record(self._unsent(kind, arrival))
+
+    def _unsent(self, kind: Kind, due: float) -> Operation:
+        """Return the record of a request that this process could not take on."""
+        assert self._began is not None  # noqa: S101 - `run` sets it first
+        now = time.monotonic() - self._began
+        entity = f"{self._plan.prefix}-unsent@example.org"
+        return Operation(kind, entity, due, now, now, Outcome.FAILED, error=UNSENT)
 
     def _start(self, request: Coroutine[None, None, None]) -> None:
         """Let a request take its time; `_over` hears of its end."""

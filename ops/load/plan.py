@@ -48,10 +48,12 @@ class Plan:
     keyed: bool = True  # the client chooses an Idempotency-Key for each write
     tokens: bool = True  # a read sends the Consistency-Token of its entity's last write
     retries: bool = False
+    reckless: bool = False  # with `retries`, also send again what is not safe to
     changes: float = 0.5  # share of the writes that change an entity instead of creating one
     processes: int = 1
     prefix: str = field(default_factory=new_prefix)  # begins all emails and names of the run
     timeout: float = 30.0
+    outstanding: int = 500  # most requests under way per process; what is due beyond is not sent
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -84,6 +86,7 @@ class Plan:
             "prefix is 2 to 32 of a-z, 0-9 and -, and neither begins nor ends with -.": (
                 _PREFIX.fullmatch(self.prefix)
             ),
+            "outstanding is 1 or more.": self.outstanding >= 1,
             "timeout is above 0 seconds.": _finite(self.timeout, above=0),
         }
         return [sentence for sentence, holds in checks.items() if not holds]

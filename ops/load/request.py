@@ -106,9 +106,12 @@ class Sender:
             except asyncio.CancelledError as error:
                 verdict = replace(of_error(request, error), error=GIVEN_UP)
             verdict = tries.note(verdict)
-            wait = tries.wait(verdict) if self._plan.retries else None
+            wait = tries.wait(verdict) if self._again(request) else None
             if wait is None or not await _slept(wait):
                 return tries.operation(verdict), verdict
+
+    def _again(self, request: Request) -> bool:
+        return self._plan.retries and (request.repeatable or self._plan.reckless)
 
     async def _try(self, request: Request, seconds: float) -> Verdict:
         client = next(self._turn)
@@ -158,7 +161,7 @@ class _Tries:
 
     def wait(self, verdict: Verdict) -> float | None:
         """Return the seconds until the next try, None when there is to be none."""
-        if not (verdict.again and self._request.repeatable):
+        if not verdict.again:
             return None
         most = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._count - 1, 10))
         wait = verdict.retry_after + random.uniform(0, most)  # noqa: S311 - spread, not a secret

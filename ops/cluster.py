@@ -6,6 +6,7 @@ these questions are asked while things are broken.
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 from collections import Counter
@@ -21,6 +22,9 @@ ONE_SHOT = "db-migrate"
 
 WHOLE = {"apps": 2, "pg_primary": 1, "pg_any": 2}
 """The servers that are up in each of HAProxy's backends when nothing is amiss."""
+
+EDGE_PORT, EDGE_LIMIT = 8080, 2.0
+"""The published HTTP port, and the seconds for nginx itself to answer there."""
 
 LOOK_LIMIT = 10.0
 """Seconds for one question to one container."""
@@ -136,6 +140,18 @@ def servers_of(proxy: str) -> list[dict[str, str]]:
     header = lines[0].split(",") if lines else []
     rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]
     return [row for row in rows if row["svname"] not in {"FRONTEND", "BACKEND"}]
+
+
+def edge_answers() -> bool:
+    """Tell whether nginx answers on the port that is published on this machine."""
+    connection = http.client.HTTPConnection("127.0.0.1", EDGE_PORT, timeout=EDGE_LIMIT)
+    try:
+        connection.request("GET", "/nginx-health")
+        return connection.getresponse().status == http.client.NO_CONTENT
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def is_whole() -> bool:

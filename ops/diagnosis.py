@@ -28,7 +28,7 @@ class Problem:
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
     """Return what is wrong, the worst first; nothing when all is well."""
-    checks = (_writes, _durability, _nodes, _proxies, _apps, _containers)
+    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _containers)
     return [problem for check in checks for problem in check(snapshot)]
 
 
@@ -68,6 +68,12 @@ def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.vip_holder is None:
         what = f"No proxy holds the virtual IP {cluster.VIP}."
         yield Problem(what, "Nobody holds the virtual IP")
+
+
+def _edge(snapshot: Snapshot) -> Iterator[Problem]:
+    if not snapshot.edge:
+        what = f"Nobody answers on localhost:{cluster.EDGE_PORT}, where nginx is published."
+        yield Problem(what, "The published ports do not answer")
 
 
 def _apps(snapshot: Snapshot) -> Iterator[Problem]:

@@ -67,6 +67,7 @@ class Snapshot:
     writable: list[str] = field(default_factory=list)  # nodes that accept writes now
     vip_holder: str | None = None
     servers: list[Server] = field(default_factory=list)
+    edge: bool = False  # nginx answers on the published port
 
     @property
     def primary(self) -> str | None:
@@ -98,6 +99,7 @@ class Snapshot:
         return (
             self.redundant
             and self.vip_holder is not None
+            and self.edge
             and all(container.ready for container in self.containers)
             and len(self.up("apps")) == len(cluster.APPS)
             and len(self.up("pg_primary")) == 1
@@ -112,6 +114,7 @@ def take() -> Snapshot:
     names = [name for name in cluster.NODES if name in running]
     with ThreadPoolExecutor() as pool:
         states = pool.submit(_states)
+        edge = pool.submit(cluster.edge_answers)
         proxies = {
             proxy: pool.submit(cluster.holds_vip, proxy)
             for proxy in cluster.PROXIES
@@ -123,7 +126,8 @@ def take() -> Snapshot:
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
         servers = pool.submit(_servers, holder) if holder else None
         nodes = _join(states.result(), _result(senders, dict))
-        return Snapshot(containers, nodes, accepting, holder, _result(servers, list))
+        answers = edge.result()
+        return Snapshot(containers, nodes, accepting, holder, _result(servers, list), answers)
 
 
 def _result(future: Future[T] | None, otherwise: Callable[[], T]) -> T:

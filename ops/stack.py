@@ -26,6 +26,10 @@ HEALTHY_LIMIT = 240.0
 ANSWER_LIMIT = 60.0
 """Seconds for the service to answer through the published port once its containers are healthy."""
 
+REFUSED_LIMIT = 5.0
+"""Seconds for the published port to answer before its container is restarted: the engine's own
+process for it may have died (docs/runbook.md)."""
+
 STOP_LIMIT = 180.0
 """Seconds for stopping everything: a primary hands over before it stops."""
 
@@ -220,7 +224,12 @@ class Stack:
 
     def _await_answer(self) -> None:
         progress = Progress("Service through localhost:8080")
+        restarted = False
         while (answer := _health_through_edge()) != http.client.OK:
+            if progress.seconds > REFUSED_LIMIT and not restarted and not cluster.edge_answers():
+                restarted = True
+                progress.line("nobody answers there though nginx is healthy: it is restarted")
+                cluster.docker("restart", "vip-access")
             if progress.seconds > ANSWER_LIMIT:
                 progress.failed()
                 raise StackError(

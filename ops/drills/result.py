@@ -11,6 +11,7 @@ from ops.drills.checker import judge
 from ops.drills.history import History
 from ops.drills.session import rows
 from ops.drills.verdict import Rule
+from ops.load.driver import UNSENT
 from ops.load.operation import Kind, Outcome
 
 if TYPE_CHECKING:
@@ -86,17 +87,14 @@ def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float
     everything = [each for window in windows.values() for each in window]
     writes = [each for each in everything if each.kind is not Kind.READ]
     reads = [each for each in everything if each.kind is Kind.READ]
-    counted = [each for each in everything if each.outcome is not Outcome.OK]
+    counted = [each for each in everything if _failed(each)]
     measured = Measured(
         fault=strike.fault.name,
         write_pause=longest_pause(writes, strike.measured, until),
         read_pause=longest_pause(reads, strike.measured, until),
         slowest_write=max((each.latency for each in writes), default=0.0),
         slowest_read=max((each.latency for each in reads), default=0.0),
-        failed={
-            name: sum(each.outcome is not Outcome.OK for each in window)
-            for name, window in windows.items()
-        },
+        failed={name: sum(_failed(each) for each in window) for name, window in windows.items()},
         errors=dict(Counter(each.error for each in counted)),
         redundant_after=strike.redundant_after,
         moved=strike.moved,
@@ -134,6 +132,11 @@ def judge_all(results: dict[str, Result]) -> tuple[Judged, dict[str, History]]:
         findings=_sentences(finding for verdict in verdicts for finding in verdict.findings),
     )
     return judged, histories
+
+
+def _failed(one: Operation) -> bool:
+    """Tell whether a request that was sent did not get the right answer."""
+    return one.outcome is not Outcome.OK and one.error != UNSENT
 
 
 def _sentences(findings: Iterable[Finding]) -> list[str]:

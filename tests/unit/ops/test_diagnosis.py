@@ -27,6 +27,7 @@ WHOLE = Snapshot(
     nodes=[PRIMARY, STANDBY],
     writable=["postgres1"],
     vip_holder="haproxy1",
+    edge=True,
     servers=[
         Server("apps", "app1", "UP"),
         Server("apps", "app2", "UP"),
@@ -69,6 +70,7 @@ WRONG = {
     "no virtual IP": (replace(WHOLE, vip_holder=None, servers=[]), "Nobody holds the virtual IP"),
     "an app is out": (replace(WHOLE, servers=DOWN), "An app is out of rotation"),
     "a container is down": (replace(WHOLE, containers=[DEAD]), "A container is down"),
+    "no edge": (replace(WHOLE, edge=False), "The published ports do not answer"),
     "nothing": (Snapshot(), "Everything is off"),
 }
 

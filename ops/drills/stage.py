@@ -27,10 +27,13 @@ CUT_TABLE = "holdfast_drill"
 CUT_MOST = 120
 """Seconds after which a cut ends by itself, should the drill's process die."""
 
-CUT = """table inet {table} {{
-    chain received {{ type filter hook input priority 0; iifname "eth0" {received} drop; }}
-    chain sent {{ type filter hook output priority 0; oifname "eth0" {sent} drop; }}
+CUT = """table netdev {table} {{
+    chain received {{ type filter hook ingress device eth0 priority 0; {received} drop; }}
+    chain sent {{ type filter hook egress device eth0 priority 0; {sent} drop; }}
 }}"""
+"""At the device: ARP and what keepalived sends past the IP stack are dropped as well."""
+
+MEND = f"nft delete table netdev {CUT_TABLE}"
 
 
 def docker(*arguments: str, text: str | None = None) -> str:
@@ -126,7 +129,7 @@ class Stage:
     def cut(self, container: str, other: str | None = None) -> None:
         """Drop all packets between a container and the others, or one other, without a word."""
         helper = f"holdfast-cut-{container}"
-        limited = f"sleep {CUT_MOST}; nft delete table inet {CUT_TABLE}"
+        limited = f"sleep {CUT_MOST}; {MEND}"
         address = _address(other) if other else None
         self._undo(f"{container} connected again", lambda: _reconnect(helper))
         docker(
@@ -162,7 +165,7 @@ def _reconnect(helper: str) -> None:
     if not docker("ps", "--quiet", "--filter", f"name=^{helper}$").strip():
         return
     try:
-        docker("exec", helper, "nft", "delete", "table", "inet", CUT_TABLE)
+        docker("exec", helper, "sh", "-c", MEND)
     finally:
         docker("rm", "--force", helper)
 

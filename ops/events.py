@@ -24,6 +24,11 @@ class Event:
     goal: str  # what the monitor wants of it
     what: str  # the monitor's sentence, nodes by their names alone
 
+    @property
+    def reported(self) -> bool:
+        """Whether it is the first word of a node's having reached a state."""
+        return self.what.startswith("New state is reported")
+
 
 def recent(count: int) -> list[Event]:
     """Return the last `count` events, oldest first. Raises StackError without a monitor."""

@@ -27,31 +27,30 @@ WHOLE_LIMIT = 120.0
 STOP_LIMIT = 60.0
 """Seconds for `docker restart`: an app drains for up to 20, a primary hands over first."""
 
-POLL = 0.2
+POLL = 0.3
 """Seconds between two looks at what is waited for."""
 
 
 def wait_for(
-    what: str, limit: float, condition: Callable[[Snapshot], bool]
+    what: str, limit: float, condition: Callable[[Snapshot], bool], *, settled: bool = False
 ) -> tuple[Snapshot, float]:
     """Take snapshots until one fits; return it and the seconds it took.
+
+    `settled`: none can fit before all nodes are where the monitor wants them.
 
     Raises StackError, which names what was waited for, after `limit` seconds.
     """
     begun = time.monotonic()
-    while True:
-        now = snapshot.take()
-        waited = time.monotonic() - begun
-        if condition(now):
-            return now, waited
-        if waited > limit:
-            raise StackError(f"not within {limit:.0f} s: {what}. `holdfast status` shows why.")
+    while time.monotonic() - begun < limit:
+        if (not settled or snapshot.settled()) and condition(now := snapshot.take()):
+            return now, time.monotonic() - begun
         time.sleep(POLL)
+    raise StackError(f"not within {limit:.0f} s: {what}. `holdfast status` shows why.")
 
 
 def await_whole() -> float:
     """Wait until nothing of the stack is missing; return the seconds it took."""
-    return wait_for("a whole stack", WHOLE_LIMIT, lambda now: now.whole)[1]
+    return wait_for("a whole stack", WHOLE_LIMIT, lambda now: now.whole, settled=True)[1]
 
 
 def switchover() -> str:

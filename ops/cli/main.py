@@ -15,6 +15,7 @@ from rich.table import Table
 from ops import events, operate, snapshot
 from ops.cli import status as status_view
 from ops.cli.drill import drill
+from ops.cli.load import load
 from ops.cli.output import Exit, Json, console, print_json, reported
 from ops.stack import Stack
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 maintenance = typer.Typer(help="Take a data node out for work, and back.", no_args_is_help=True)
 app.add_typer(maintenance, name="maintenance")
+app.command()(load)
 app.command()(drill)
 
 Node = Annotated[str, typer.Argument(help="A data node: postgres1, postgres2 ...", metavar="NODE")]

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ops import events
+from ops.console import StackError
 from ops.drills.faults import FAULTS
 from ops.drills.history import save
 from ops.drills.result import Judged, Measured, judge_all, measure, on_one_clock
 from ops.drills.session import Session
+from ops.load.operation import Mark
+from ops.load.page import render_page
+from ops.load.report import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +28,9 @@ if TYPE_CHECKING:
     from ops.drills.faults import Fault
     from ops.load.plan import Plan
     from ops.load.run import Result
+
+EVENTS_MOST = 500
+"""The monitor's entries that are looked through for those of a drill; one failover makes 20."""
 
 QUIET = (1.0, 15.0)
 """Seconds between a whole stack and a soak's next fault: at least one fault in 45 s, that is."""
@@ -106,6 +114,20 @@ def medians(drills: Sequence[Drill]) -> Measured:
     )
 
 
+def _with_events(result: Result) -> Result:
+    """Add what the monitor saw and decided meanwhile, in its own words, to a load's marks."""
+    try:
+        found = events.recent(EVENTS_MOST)
+    except StackError:
+        return result
+    marks = [
+        Mark(event.time.timestamp() - result.started, f"{event.node} is {event.state}")
+        for event in found
+        if event.reported and 0 <= event.time.timestamp() - result.started <= result.seconds
+    ]
+    return dataclasses.replace(result, marks=sorted([*result.marks, *marks], key=lambda m: m.at))
+
+
 def _finish(session: Session, results: dict[str, Result], ends: list[float], keep: Path) -> Drill:
     judged, histories = judge_all(results)
     operations = on_one_clock(results)
@@ -121,6 +143,8 @@ def _finish(session: Session, results: dict[str, Result], ends: list[float], kee
     keep.mkdir(parents=True, exist_ok=True)
     for name, history in histories.items():
         save(history, keep / f"{name}.jsonl")
+        page = render_page(summarize(_with_events(results[name])), f"{session.title}: {name}")
+        (keep / f"{name}.html").write_text(page, encoding="utf-8")
     text = json.dumps(dataclasses.asdict(drill), indent=2)
     (keep / "drill.json").write_text(text + "\n", encoding="utf-8")
     return drill

@@ -97,7 +97,7 @@ class Session:
 
     def __enter__(self) -> Self:
         """Start the load on a whole stack, and let it settle."""
-        operate.wait_for("a whole stack", operate.WHOLE_LIMIT, self._whole)
+        operate.wait_for("a whole stack", operate.WHOLE_LIMIT, self._whole, settled=True)
         with ExitStack() as blocks:
             for run in self._runs.values():
                 blocks.enter_context(run)
@@ -136,13 +136,19 @@ class Session:
             time.sleep(fault.hold)
         mended = self.now
         awaited = f"a whole stack after {fault.name}"
-        now, _ = operate.wait_for(awaited, operate.WHOLE_LIMIT, self._whole)
+        now, _ = operate.wait_for(awaited, operate.WHOLE_LIMIT, self._whole, settled=True)
         whole = self.now
         self.mark("whole again", "undone")
         time.sleep(SETTLE)
         moved = now.primary != stage.before.primary
         self.strikes.append(Strike(fault, struck, measured[-1], mended, whole, moved))
         return self.strikes[-1]
+
+    @property
+    def title(self) -> str:
+        """What was done to the stack, for headings."""
+        names = list(dict.fromkeys(strike.fault.name for strike in self.strikes))
+        return names[0] if len(names) == 1 else f"{len(self.strikes)} faults"
 
     def stop(self) -> dict[str, Result]:
         """Stop the load; return what each client knows."""

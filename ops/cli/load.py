@@ -1,4 +1,4 @@
-"""`python -m ops.load`: run a load, watch it, and keep its report."""
+"""`holdfast load`: run a load, watch it, and keep its report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ops.cli.output import Json, console, print_json, reported
 from ops.load import wording
 from ops.load.calibrate import Step, calibrate
 from ops.load.operation import Kind, Outcome
 from ops.load.page import render_page
-from ops.load.plan import BASE_URL, LoadError, Plan
+from ops.load.plan import BASE_URL, Plan
 from ops.load.report import summarize
 from ops.load.run import HURRY, Run
 from ops.load.text import render
@@ -34,11 +35,7 @@ WINDOW = 2.0
 """Seconds that the live numbers are about."""
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.command()
-def main(  # noqa: PLR0913 - a command's options
+def load(
     *,
     writes: Annotated[float, typer.Option(help="Writes per second.")] = 20.0,
     reads: Annotated[float, typer.Option(help="Reads per second.")] = 80.0,
@@ -48,20 +45,21 @@ def main(  # noqa: PLR0913 - a command's options
     url: Annotated[str, typer.Option(help="The service.")] = BASE_URL,
     changes: Annotated[float, typer.Option(help="Share of writes that change a user.")] = 0.5,
     processes: Annotated[int, typer.Option(help="Processes that send.")] = 1,
-    keyed: Annotated[bool, typer.Option(help="Choose an Idempotency-Key per write.")] = True,
+    keyed: Annotated[
+        bool, typer.Option("--keys/--no-keys", help="Choose an Idempotency-Key per write.")
+    ] = True,
     tokens: Annotated[bool, typer.Option(help="Send Consistency-Tokens with reads.")] = True,
     retries: Annotated[bool, typer.Option(help="Send again what is safe to.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the report's page here.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the report as JSON here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report as a page here.")] = None,
     calibration: Annotated[
         bool, typer.Option("--calibrate", help="Measure the generator itself instead.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Send an open-loop load to the service and report what its clients saw."""
-    console = Console()
-    try:
+    """Send an open-loop load to the service, and report what its clients saw."""
+    with reported(as_json=as_json):
         if calibration:
-            _calibrate(console, processes)
+            _calibrate(processes, as_json=as_json)
             return
         plan = Plan(
             base_url=url,
@@ -74,20 +72,18 @@ def main(  # noqa: PLR0913 - a command's options
             tokens=tokens,
             retries=retries,
         )
-        report = summarize(_watched(plan, console))
-    except LoadError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(1) from None
-    console.print(render(report))
+        report = summarize(_watched(plan))
     if html is not None:
-        html.write_text(render_page(report))
-    if json is not None:
-        json.write_text(report.to_json())
+        html.write_text(render_page(report), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(report.to_json() + "\n")
+    else:
+        console.print(render(report))
 
 
-def _watched(plan: Plan, console: Console) -> Result:
-    """Run a plan to its end or to Ctrl-C, showing the last seconds' numbers."""
-    with Run(plan) as run, Live(console=console, transient=True) as live:
+def _watched(plan: Plan) -> Result:
+    """Run a plan to its end or to Ctrl-C, showing the last seconds' numbers on standard error."""
+    with Run(plan) as run, Live(console=Console(stderr=True), transient=True) as live:
         recent = _Recent()
         try:
             while not run.wait(LOOK):
@@ -132,15 +128,15 @@ def _row(operations: Sequence[Operation]) -> list[str]:
     ]
 
 
-def _calibrate(console: Console, processes: int) -> None:
+def _calibrate(processes: int, *, as_json: bool) -> None:
     def note(step: Step) -> None:
         kept = "kept" if step.kept else "missed"
         late = wording.duration(step.late)
-        console.print(f"{step.rate:6.0f}/s {kept}: p99 {late} late, {step.cpu:.0%} of a core")
+        if not as_json:
+            console.print(f"{step.rate:6.0f}/s {kept}: p99 {late} late, {step.cpu:.0%} of a core")
 
     found = calibrate(processes, note=note)
-    console.print(f"This machine's generator keeps {found.rate:.0f} requests per second.")
-
-
-if __name__ == "__main__":
-    app()
+    if as_json:
+        print_json({"requests_per_second": found.rate})
+    else:
+        console.print(f"This machine's generator keeps {found.rate:.0f} requests per second.")

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ops.cli.output import Exit, Json, console, print_json, reported
 from ops.console import StackError
-from ops.drills import runner
+from ops.drills import controls, runner
 from ops.drills.faults import FAULTS
 from ops.load.plan import Plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops.drills.result import Judged, Measured
     from ops.drills.runner import Drill
 
-WORDS = ("list", "all", "random")
+WORDS = ("list", "all", "random", "controls")
 
 
 def _complete(begun: str) -> list[str]:
@@ -33,7 +33,9 @@ def _complete(begun: str) -> list[str]:
 
 What = Annotated[
     str,
-    typer.Argument(metavar="list|NAME|all|random", help="Which.", autocompletion=_complete),
+    typer.Argument(
+        metavar="list|NAME|all|random|controls", help="Which.", autocompletion=_complete
+    ),
 ]
 Keep = Annotated[Path, typer.Option(help="Where histories and results go, a folder a drill.")]
 
@@ -56,7 +58,9 @@ def drill(
         if what == "list":
             _list(as_json=as_json)
             return
-        if what == "random":
+        if what == "controls":
+            _controls(plan, as_json=as_json)
+        elif what == "random":
             chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
             _soak(plan, minutes, chosen, keep, as_json=as_json)
         else:
@@ -71,6 +75,21 @@ def _list(*, as_json: bool) -> None:
     for name, fault in FAULTS.items():
         table.add_row(name, fault.summary)
     console.print(table)
+
+
+def _controls(plan: Plan, *, as_json: bool) -> None:
+    found = []
+    for control in controls.CONTROLS:
+        one = control(_fresh(plan))
+        found.append(one)
+        if not as_json:
+            verdict = ("as it must be", "green") if one.ok else ("WRONG", "bold red")
+            console.print(Text.assemble(f"{one.name}: {one.shown} shown, ", verdict))
+            console.print(f"  {one.summary}")
+    if as_json:
+        print_json(found)
+    if not all(one.ok for one in found):
+        raise typer.Exit(Exit.UNSOUND)
 
 
 def _named(what: str) -> list[str]:

@@ -40,6 +40,12 @@ class Control:
     name: str
     summary: str
     shown: int
+    wanted: bool  # whether something has to show
+
+    @property
+    def ok(self) -> bool:
+        """Whether what shows is what has to."""
+        return (self.shown > 0) == self.wanted
 
 
 def asynchronous(plan: Plan) -> Control:
@@ -55,17 +61,19 @@ def asynchronous(plan: Plan) -> Control:
         _quorum(nodes, "true")
         operate.await_whole()
     lost = judged.lost + judged.lost_as_warned
-    return Control("asynchronous", _summary(asynchronous), lost)
+    return Control("asynchronous", _summary(asynchronous), lost, wanted=True)
 
 
 def without_keys(plan: Plan) -> Control:
     """Send writes again without keys after the edge died with them in hand: they are refused."""
-    return Control("without-keys", _summary(without_keys), _conflicts(plan, CARELESS))
+    shown = _conflicts(plan, CARELESS)
+    return Control("without-keys", _summary(without_keys), shown, wanted=True)
 
 
 def with_keys(plan: Plan) -> Control:
     """Do the same with keys: nothing is refused. This one must show nothing."""
-    return Control("with-keys", _summary(with_keys), _conflicts(plan, CAREFUL))
+    shown = _conflicts(plan, CAREFUL)
+    return Control("with-keys", _summary(with_keys), shown, wanted=False)
 
 
 def _conflicts(plan: Plan, client: Behaviour) -> int:
@@ -108,3 +116,7 @@ def _asynchronous(now: snapshot.Snapshot) -> bool:
 
 def _summary(control: Callable[[Plan], Control]) -> str:
     return (control.__doc__ or "").splitlines()[0]
+
+
+CONTROLS: tuple[Callable[[Plan], Control], ...] = (without_keys, with_keys, asynchronous)
+"""All of them, in order."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops.drills.controls import CONTROLS, Control
 from ops.drills.faults import FAULTS
 from ops.drills.runner import run_one
 from ops.load.plan import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 WRITES, READS = 20.0, 40.0
@@ -34,3 +36,10 @@ def test_a_drill(name: str, tmp_path: Path) -> None:
     assert failed["careful"] == 0
     assert failed["plain"] == 0 or fault.targets.plain_may_fail
     assert not (drill.measured[0].moved and fault.targets.failover is False)
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda each: each.__name__)
+def test_a_control(control: Callable[[Plan], Control]) -> None:
+    """Without its guarantee a drill shows what is lost, or refused; with it, nothing."""
+    found = control(Plan(writes_per_second=WRITES, reads_per_second=READS))
+    assert found.ok, found

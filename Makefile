@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes pauses fmt lock
+.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,9 +62,6 @@ test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and dow
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")
 	@$(BIN)/python -m benchmarks.writes $(ARGS)
-
-pauses: $(VENV)/ready  ## measure how long clients wait when a part dies (ARGS="--runs 5")
-	@$(BIN)/python -m benchmarks.pauses $(ARGS)
 
 fmt: $(VENV)/ready  ## format, and fix what can be fixed
 	$(BIN)/ruff format .

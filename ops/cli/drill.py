@@ -31,12 +31,7 @@ def _complete(begun: str) -> list[str]:
     return [name for name in (*WORDS, *FAULTS) if name.startswith(begun)]
 
 
-What = Annotated[
-    str,
-    typer.Argument(
-        metavar="list|NAME|all|random|controls", help="Which.", autocompletion=_complete
-    ),
-]
+What = Annotated[str, typer.Argument(metavar="|".join(("NAME", *WORDS)), autocompletion=_complete)]
 Keep = Annotated[Path, typer.Option(help="Where histories and results go, a folder a drill.")]
 
 

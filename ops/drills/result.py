@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from ops.drills.session import rows
 from ops.drills.verdict import Rule
 from ops.load.driver import UNSENT
 from ops.load.operation import Kind, Outcome
+from ops.load.pauses import longest_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,8 +90,8 @@ def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float
     counted = [each for each in everything if _failed(each)]
     measured = Measured(
         fault=strike.fault.name,
-        write_pause=longest_pause(writes, strike.measured, until),
-        read_pause=longest_pause(reads, strike.measured, until),
+        write_pause=longest_gap(_successes(writes), strike.measured, until).seconds,
+        read_pause=longest_gap(_successes(reads), strike.measured, until).seconds,
         slowest_write=max((each.latency for each in writes), default=0.0),
         slowest_read=max((each.latency for each in reads), default=0.0),
         failed={name: sum(_failed(each) for each in window) for name, window in windows.items()},
@@ -101,13 +101,6 @@ def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float
     )
     measured.missed.extend(_missed(strike, measured))
     return measured
-
-
-def longest_pause(operations: Iterable[Operation], begin: float, end: float) -> float:
-    """Return the longest stretch of [begin, end], in seconds, in which none of these succeeded."""
-    ends = sorted(each.completed for each in operations if each.outcome is Outcome.OK)
-    moments = [begin, *(each for each in ends if begin < each < end), end]
-    return max(later - sooner for sooner, later in itertools.pairwise(moments))
 
 
 def judge_all(results: dict[str, Result]) -> tuple[Judged, dict[str, History]]:
@@ -132,6 +125,10 @@ def judge_all(results: dict[str, Result]) -> tuple[Judged, dict[str, History]]:
         findings=_sentences(finding for verdict in verdicts for finding in verdict.findings),
     )
     return judged, histories
+
+
+def _successes(operations: Iterable[Operation]) -> list[float]:
+    return [each.completed for each in operations if each.outcome is Outcome.OK]
 
 
 def _failed(one: Operation) -> bool:

@@ -34,8 +34,12 @@ def longest_pause(operations: Iterable[Operation], *, writes: bool) -> Pause | N
     mine = [one for one in operations if (one.kind is not Kind.READ) == writes and one.due >= 0]
     if not mine:
         return None
-    successes = sorted(one.completed for one in mine if one.outcome is Outcome.OK)
-    end = max(one.due for one in mine)
-    moments = sorted([0.0, *successes, max([end, *successes[-1:]])])
-    began, ended = max(pairwise(moments), key=lambda two: two[1] - two[0])
+    successes = [one.completed for one in mine if one.outcome is Outcome.OK]
+    return longest_gap(successes, 0.0, max([*successes, *(one.due for one in mine)]))
+
+
+def longest_gap(moments: Iterable[float], begin: float, end: float) -> Pause:
+    """Return the longest stretch of [begin, end] in which none of these moments lies."""
+    inside = sorted(each for each in moments if begin < each < end)
+    began, ended = max(pairwise([begin, *inside, end]), key=lambda two: two[1] - two[0])
     return Pause(began, ended - began)

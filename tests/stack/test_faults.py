@@ -1,6 +1,6 @@
 """Parts of the real stack die: writes go on, and none that was acknowledged is lost.
 
-Times are upper bounds of patience, not of speed; speed is measured by benchmarks/pauses.py.
+Times are upper bounds of patience, not of speed; docs/results.md has the measured pauses.
 """
 
 from __future__ import annotations

@@ -1,0 +1,162 @@
+"""What a drill does around its fault: mending whatever happens, measuring, drawing by a seed."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.drills import stage as module
+from ops.drills.faults import FAULTS, Fault, Targets
+from ops.drills.result import measure, on_one_clock
+from ops.drills.runner import draw
+from ops.drills.session import Strike
+from ops.drills.stage import Stage
+from ops.load.driver import UNSENT
+from ops.load.operation import Kind, Operation, Outcome
+from ops.load.plan import Plan
+from ops.load.run import Result
+from ops.snapshot import Node, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PRIMARY = Node("postgres2", "primary", "primary", healthy=True, lsn="0/1", timeline=1)
+STANDBY = Node("postgres1", "secondary", "secondary", healthy=True, lsn="0/1", timeline=1)
+BEFORE = Snapshot(nodes=[STANDBY, PRIMARY], writable=["postgres2"], vip_holder="haproxy2")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Docker was told, in order; nothing is running that could be broken."""
+    told: list[str] = []
+
+    def docker(*arguments: str, text: str | None = None) -> str:  # noqa: ARG001
+        told.append(" ".join(arguments))
+        return "paused"
+
+    monkeypatch.setattr(module, "docker", docker)
+    return told
+
+
+def stage(marks: list[tuple[str, str]] | None = None) -> Stage:
+    """Make a stage whose marks go to a list."""
+    kept = marks if marks is not None else []
+    return Stage(BEFORE, lambda what, kind: kept.append((what, kind)), lambda: None)
+
+
+def test_roles_not_names() -> None:
+    """Who is struck is who holds the role."""
+    found = stage()
+    assert (found.primary, found.standby) == ("postgres2", "postgres1")
+    assert (found.proxy, found.spare_proxy) == ("haproxy2", "haproxy1")
+
+
+def test_everything_is_mended_last_fault_first(commands: list[str]) -> None:
+    """Also when the drill fails in between."""
+    marks: list[tuple[str, str]] = []
+
+    def drill() -> None:
+        with stage(marks) as broken:
+            broken.kill("postgres1")
+            broken.freeze("postgres2")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        drill()
+    assert commands == [
+        "kill postgres1",
+        "pause postgres2",
+        "inspect --format {{.State.Status}} postgres2",
+        "unpause postgres2",
+        "start postgres1",
+    ]
+    assert [kind for _, kind in marks] == ["fault", "fault", "undone", "undone"]
+
+
+def test_a_fault_that_fails_half_way_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mending is registered before breaking begins."""
+    told: list[str] = []
+
+    def docker(*arguments: str, text: str | None = None) -> str:  # noqa: ARG001
+        told.append(arguments[0])
+        if arguments[0] == "kill":
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(module, "docker", docker)
+    with pytest.raises(KeyboardInterrupt), stage() as broken:
+        broken.kill("postgres1")
+    assert told == ["kill", "start"]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_says_what_it_does(name: str) -> None:
+    """A sentence for `drill list`, and a bound on how long it lasts."""
+    fault = FAULTS[name]
+    assert fault.name == name
+    assert fault.summary.endswith(".")
+    assert 0 < fault.hold <= 60
+
+
+def test_a_seed_draws_the_same_faults_again() -> None:
+    """And another one draws others."""
+
+    def first(seed: int) -> list[tuple[str, float]]:
+        return [(fault.name, quiet) for fault, quiet in islice(draw(seed), 50)]
+
+    assert first(7) == first(7)
+    assert first(7) != first(8)
+    assert {name for name, _ in first(7)} <= {each.name for each in FAULTS.values() if each.random}
+
+
+def operation(at: float, kind: Kind = Kind.CREATE, **more: object) -> Operation:
+    """Make a request that was answered 10 ms after it was due."""
+    given = {"outcome": Outcome.OK, "completed": at + 0.01} | more
+    return Operation(kind, "e", due=at, sent=at, **given)  # type: ignore[arg-type]
+
+
+def a_strike(inject: Callable[[Stage], None] = lambda _: None, **targets: object) -> Strike:
+    """Make a fault that struck at 10 s, was mended at 14, and whole at 20."""
+    fault = Fault("f", "F.", inject, hold=4.0, targets=Targets(**targets))  # type: ignore[arg-type]
+    return Strike(fault, struck=10, measured=10, mended=14, whole=20, moved=True)
+
+
+def test_a_pause_is_counted_over_all_clients_from_the_fault_on() -> None:
+    """One that lies before it is not the fault's; an answer to anybody ends it."""
+    writes = [operation(at / 10) for at in range(230) if not 100 < at < 130 and at > 40]
+    reads = [operation(at / 10, Kind.READ) for at in range(230)]
+    helped = [operation(11.5)]
+    found = measure(a_strike(), {"plain": writes + reads, "careful": helped}, until=23)
+    assert found.write_pause == pytest.approx(1.5, abs=0.05)
+    assert found.read_pause == pytest.approx(0.1, abs=0.05)
+    assert found.redundant_after == 6
+
+
+def test_failed_requests_are_counted_by_client_and_those_not_sent_are_not() -> None:
+    """A generator without room is no failure of the service; a target that is missed is named."""
+    bad = operation(12, outcome=Outcome.UNKNOWN, error="commit-in-doubt")
+    unsent = operation(12, outcome=Outcome.FAILED, error=UNSENT)
+    good = [operation(at / 10) for at in range(90, 230)]
+    found = measure(a_strike(), {"plain": [*good, bad], "careful": [*good, unsent]}, until=23)
+    assert found.failed == {"plain": 1, "careful": 0}
+    assert found.errors == {"commit-in-doubt": 1}
+    assert found.missed == ["1 failed for a client without"]
+
+
+def test_targets_that_were_not_met_are_named() -> None:
+    """In sentences, with what was measured."""
+    writes = [operation(9), operation(13), operation(22.9)]
+    found = measure(a_strike(writes=3.0, failover=False), {"plain": writes}, until=23)
+    assert found.missed == ["writes paused for 9.90 s, more than 3.0", "the primary's role moved"]
+
+
+def test_two_loads_are_put_on_one_clock() -> None:
+    """The second one started two seconds later: its fifth second is the first one's seventh."""
+
+    def result(started: float) -> Result:
+        return Result(Plan(), started, 10.0, [operation(5)], [], [], [])
+
+    both = on_one_clock({"plain": result(1000.0), "careful": result(1002.0)})
+    assert [each.due for each in (*both["plain"], *both["careful"])] == [5, 7]

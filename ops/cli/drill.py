@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from rich.text import Text
 from ops.cli.output import Exit, Json, console, print_json, reported
 from ops.console import StackError
 from ops.drills import controls, runner
+from ops.drills import markdown as as_text
 from ops.drills.faults import FAULTS
 from ops.load.plan import Plan
 
@@ -44,6 +46,7 @@ def drill(
     writes: Annotated[float, typer.Option(min=1, help="Writes a second, both clients.")] = 40.0,
     reads: Annotated[float, typer.Option(min=1, help="Reads a second, both clients.")] = 100.0,
     keep: Keep = Path(".holdfast/drills"),
+    markdown: Annotated[Path | None, typer.Option(help="Write the table to a file, too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke."""
@@ -55,11 +58,19 @@ def drill(
             return
         if what == "controls":
             _controls(plan, as_json=as_json)
-        elif what == "random":
+            return
+        if what == "random":
             chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
-            _soak(plan, minutes, chosen, keep, as_json=as_json)
+            drills = _soak(plan, minutes, chosen, keep, as_json=as_json)
+            measured = drills[0].measured
         else:
-            _each(_named(what), plan, runs, keep, as_json=as_json)
+            by_fault = _each(_named(what), plan, runs, keep, as_json=as_json)
+            measured = [runner.medians(each) for each in by_fault.values()]
+            drills = [each for several in by_fault.values() for each in several]
+        if markdown is not None:
+            markdown.write_text(_page(measured, drills), encoding="utf-8")
+        if not all(each.ok for each in drills):
+            raise typer.Exit(Exit.UNSOUND)
 
 
 def _list(*, as_json: bool) -> None:
@@ -95,7 +106,9 @@ def _named(what: str) -> list[str]:
     return [what]
 
 
-def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool) -> None:
+def _each(
+    names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool
+) -> dict[str, list[Drill]]:
     drills: dict[str, list[Drill]] = {}
     for number in range(runs):
         for name in names:
@@ -110,10 +123,10 @@ def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: b
     else:
         console.print(_table([runner.medians(each) for each in drills.values()]))
         console.print(_verdict([each.judged for several in drills.values() for each in several]))
-    _leave([each for several in drills.values() for each in several])
+    return drills
 
 
-def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -> None:
+def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -> list[Drill]:
     if not as_json:
         console.print(f"seed {seed}: `holdfast drill random --seed {seed}` draws the same faults")
     folder = _folder(keep, f"random-{seed}")
@@ -125,7 +138,17 @@ def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -
         console.print(_table(done.measured))
         _tell(done)
         console.print(_verdict([done.judged]))
-    _leave([done])
+    return [done]
+
+
+def _page(measured: list[Measured], drills: list[Drill]) -> str:
+    command = "./holdfast " + " ".join(sys.argv[1:])
+    seconds = sum(each.seconds for each in drills)
+    facts = (
+        f"`{command}`, {drills[0].began}: {len(drills)} sessions, {seconds / 60:.0f} min."
+    )
+    judged = as_text.verdict([each.judged for each in drills])
+    return f"{facts}\n{as_text.machine()}.\n\n{as_text.table(measured)}\n\n{judged}\n"
 
 
 def _fresh(plan: Plan) -> Plan:
@@ -164,21 +187,5 @@ def _table(measured: Iterable[Measured]) -> Table:
 
 
 def _verdict(judged: list[Judged]) -> Text:
-    counts = {
-        name: sum(getattr(each, name) for each in judged)
-        for name in ("acknowledged", "reads", "unknown", "lost", "twice", "stale", "other")
-    }
-    warned = sum(each.lost_as_warned for each in judged)
-    text = (
-        f"{counts['acknowledged']} acknowledged writes, {counts['reads']} reads, "
-        f"{counts['unknown']} outcomes resolved: {counts['lost']} lost, {counts['twice']} twice, "
-        f"{counts['stale']} stale, {counts['other']} otherwise wrong"
-    )
-    more = f"; {warned} lost after a warning (Durability: local)" if warned else ""
     style = "bold green" if all(each.ok for each in judged) else "bold red"
-    return Text(text + more, style)
-
-
-def _leave(drills: list[Drill]) -> None:
-    if not all(each.ok for each in drills):
-        raise typer.Exit(Exit.UNSOUND)
+    return Text(as_text.verdict(judged), style)

@@ -144,9 +144,7 @@ def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -
 def _page(measured: list[Measured], drills: list[Drill]) -> str:
     command = "./holdfast " + " ".join(sys.argv[1:])
     seconds = sum(each.seconds for each in drills)
-    facts = (
-        f"`{command}`, {drills[0].began}: {len(drills)} sessions, {seconds / 60:.0f} min."
-    )
+    facts = f"`{command}`, {drills[0].began}: {len(drills)} sessions, {seconds / 60:.0f} min."
     judged = as_text.verdict([each.judged for each in drills])
     return f"{facts}\n{as_text.machine()}.\n\n{as_text.table(measured)}\n\n{judged}\n"
 

@@ -232,7 +232,7 @@ def test_ctrl_c_ends_the_command_with_a_report(tmp_path: Path) -> None:
 
     with serving(NullServer(behave)) as url:
         page = tmp_path / "page.html"
-        command = [sys.executable, "-m", "ops.load", "--url", url, "--html", str(page)]
+        command = [sys.executable, "-m", "ops.cli", "load", "--url", url, "--html", str(page)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
         ) as parent:

@@ -42,6 +42,9 @@ PASSING = ("08", "25006", "53300", "57P01", "57P02", "57P03")
 # Seconds between looks for a primary, and for the lock, each with its line of progress.
 LOOK = 1.0
 LOCK_WAIT = 5.0
+# Seconds a refused login is tried again: a primary that has just started sets the roles' passwords
+# from its secrets, and takes connections before it has.
+LOGIN_WAIT = 30.0
 
 
 class MigrationError(Exception):
@@ -100,7 +103,9 @@ async def wait_for_primary(
     engine: AsyncEngine, deadline: float, tcp_timeout: float
 ) -> AsyncConnection:
     """Return a connection to a node that takes writes, and whose silence is noticed."""
+    login_deadline: float | None = None
     while True:
+        refused = False
         try:
             connection = await engine.connect()
             session = (await connection.get_raw_connection()).driver_connection
@@ -111,12 +116,19 @@ async def wait_for_primary(
             await connection.close()
             reason = "the write endpoint leads to a read-only node"
         except (DBAPIError, OSError) as error:
-            if not passing(error):
-                raise MigrationError(
-                    f"the database refused the login: {first_line(error)}"
-                ) from error
             reason = first_line(error)
-        left = deadline - time.monotonic()
+            refused = not passing(error)
+        now = time.monotonic()
+        if refused:
+            login_deadline = login_deadline or min(deadline, now + LOGIN_WAIT)
+            left = login_deadline - now
+        else:
+            left = deadline - now
+        if left <= 0 and refused:
+            raise MigrationError(
+                f"the database refused the login: {reason}. "
+                "Is DB_USER's password the one that the database has for it?"
+            )
         if left <= 0:
             raise MigrationError(
                 f"no writable primary within MIGRATION_WAIT; the last answer: {reason}. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import secrets
@@ -184,6 +185,14 @@ class Stack:
             if not path.exists():
                 path.write_text(secrets.token_urlsafe(24))
                 path.chmod(0o644)
+        self.environment["SECRETS_DIGEST"] = self._secrets_digest()
+
+    def _secrets_digest(self) -> str:
+        """Return what tells these secrets from others, and tells nothing of them."""
+        together = hashlib.sha256()
+        for name in SECRETS:
+            together.update(hashlib.sha256((self.secrets / name).read_bytes()).digest())
+        return together.hexdigest()[:12]
 
     def _remove_secrets(self) -> None:
         for path in self.secrets.glob("*"):

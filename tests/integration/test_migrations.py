@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 SAMPLES = 5
+LATE = "latecomer"  # a role that nobody has made yet
 NOWHERE = "1"  # a port that nobody listens on
 
 
@@ -167,6 +168,33 @@ async def test_goes_on_when_the_primary_comes(
     result = await run
     assert result.returncode == 0, result.stderr
     assert "waiting for a writable primary" in result.stderr
+
+
+async def test_a_refused_login_is_tried_again(stack: EmbeddedStack, database: str) -> None:
+    """A primary sets the roles' passwords as it starts, and takes connections before it has."""
+    run = asyncio.create_task(
+        asyncio.to_thread(alembic, stack, "upgrade", "head", DB_NAME=database, DB_USER=LATE)
+    )
+    done, _ = await asyncio.wait([run], timeout=2)
+    assert not done
+    stack.primary.sql(f"CREATE ROLE {LATE} LOGIN IN ROLE holdfast_owner")
+    try:
+        result = await run
+    finally:
+        stack.primary.sql(f"DROP ROLE {LATE}")
+    assert result.returncode == 0, result.stderr
+    assert "waiting for a writable primary" in result.stderr
+    assert f'role "{LATE}" does not exist' in result.stderr
+
+
+async def test_a_login_that_stays_refused_is_said(stack: EmbeddedStack, database: str) -> None:
+    """Within bounds, and with what to look at."""
+    settings = {"DB_NAME": database, "DB_USER": LATE, "MIGRATION_WAIT": "1.5"}
+    done = await asyncio.to_thread(alembic, stack, "upgrade", "head", **settings)
+    assert done.returncode == 1
+    assert "the database refused the login" in done.stderr
+    assert "password" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_lock_timeout_keeps_the_table_alive(stack: EmbeddedStack, database: str) -> None:

@@ -73,6 +73,8 @@ lock: $(VENV)/ready  ## pin the dependencies anew, hashes included
 		--no-header --no-annotate --quiet --upgrade pyproject.toml -o requirements/service.txt
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate --quiet --upgrade --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate --quiet --upgrade --group client -c requirements/dev.txt -o requirements/client.txt
 
 $(VENV)/ready: requirements/dev.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/bootstrap/install-venv.sh "$${BOOTSTRAP:-yes}"

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -161,9 +162,13 @@ class Stack:
         return subprocess.run(command, env=self.environment, check=False).returncode
 
     def psql(self, arguments: Sequence[str]) -> int:
-        """Run psql in psql-client, through the write port; return its exit code."""
+        """Run psql in psql-client, through the write port; return its exit code.
+
+        Without Docker this is psql-client.
+        """
         terminal = ["-it"] if os.isatty(0) else ["-i"]
-        command = ["docker", "exec", *terminal, "psql-client", "psql", *arguments]
+        there = ["docker", "exec", *terminal, "psql-client"] if shutil.which("docker") else []
+        command = [*there, "psql", *arguments]
         return subprocess.run(command, check=False).returncode
 
     # ------------------------------------------------------------------ steps of `up` and `down`

@@ -18,13 +18,24 @@ from ops.console import StackError
 from ops.drills import controls, runner
 from ops.drills import markdown as as_text
 from ops.drills.faults import FAULTS
+from ops.drills.summary import by_fault
 from ops.load.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ops.drills.result import Judged, Measured
+    from ops.drills.result import Judged
     from ops.drills.runner import Drill
+
+HEADINGS = (
+    "write pause",
+    "read pause",
+    "slowest",
+    "failed: plain",
+    "careful",
+    "lost, twice, stale",
+    "whole again",
+)
 
 WORDS = ("list", "all", "random", "controls")
 
@@ -62,13 +73,10 @@ def drill(
         if what == "random":
             chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
             drills = _soak(plan, minutes, chosen, keep, as_json=as_json)
-            measured = drills[0].measured
         else:
-            by_fault = _each(_named(what), plan, runs, keep, as_json=as_json)
-            measured = [runner.medians(each) for each in by_fault.values()]
-            drills = [each for several in by_fault.values() for each in several]
+            drills = _each(_named(what), plan, runs, keep, as_json=as_json)
         if markdown is not None:
-            markdown.write_text(_page(measured, drills), encoding="utf-8")
+            markdown.write_text(_page(drills), encoding="utf-8")
         if not all(each.ok for each in drills):
             raise typer.Exit(Exit.UNSOUND)
 
@@ -106,9 +114,7 @@ def _named(what: str) -> list[str]:
     return [what]
 
 
-def _each(
-    names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool
-) -> dict[str, list[Drill]]:
+def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool) -> list[Drill]:
     drills: dict[str, list[Drill]] = {}
     for number in range(runs):
         for name in names:
@@ -118,12 +124,13 @@ def _each(
             drills.setdefault(name, []).append(one)
             if not as_json:
                 _tell(one)
+    everything = [each for several in drills.values() for each in several]
     if as_json:
         print_json(drills)
     else:
-        console.print(_table([runner.medians(each) for each in drills.values()]))
-        console.print(_verdict([each.judged for several in drills.values() for each in several]))
-    return drills
+        console.print(_table(everything))
+        console.print(_verdict([each.judged for each in everything]))
+    return everything
 
 
 def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -> list[Drill]:
@@ -135,18 +142,19 @@ def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -
     if as_json:
         print_json({"seed": seed, **done.__dict__})
     else:
-        console.print(_table(done.measured))
+        console.print(_table([done]))
         _tell(done)
         console.print(_verdict([done.judged]))
     return [done]
 
 
-def _page(measured: list[Measured], drills: list[Drill]) -> str:
+def _page(drills: list[Drill]) -> str:
     command = "./holdfast " + " ".join(sys.argv[1:])
     seconds = sum(each.seconds for each in drills)
     facts = f"`{command}`, {drills[0].began}: {len(drills)} sessions, {seconds / 60:.0f} min."
     judged = as_text.verdict([each.judged for each in drills])
-    return f"{facts}\n{as_text.machine()}.\n\n{as_text.table(measured)}\n\n{judged}\n"
+    table = as_text.table(by_fault(drills))
+    return f"{facts}\n{as_text.machine()}.\n\n{table}\n\n{judged}\n"
 
 
 def _fresh(plan: Plan) -> Plan:
@@ -166,20 +174,22 @@ def _tell(drill: Drill) -> None:
             console.print(f"  {measured.fault}: {sentence}", style="yellow", markup=False)
 
 
-def _table(measured: Iterable[Measured]) -> Table:
-    headings = ("write pause", "read pause", "slowest", "failed: plain", "careful", "whole again")
-    table = Table("fault", box=None)
-    for heading in headings:
+def _table(drills: list[Drill]) -> Table:
+    table = Table(box=None)
+    table.add_column("fault", no_wrap=True)
+    for heading in HEADINGS:
         table.add_column(heading, justify="right")
-    for each in measured:
+    for line in by_fault(drills):
+        verdict = line.verdict
         table.add_row(
-            Text(each.fault, "yellow" if each.missed else ""),
-            f"{each.write_pause:.2f} s",
-            f"{each.read_pause:.2f} s",
-            f"{max(each.slowest_write, each.slowest_read):.1f} s",
-            str(each.failed.get("plain", 0)),
-            str(each.failed.get("careful", 0)),
-            f"{each.redundant_after:.1f} s",
+            Text(line.fault, "yellow" if line.missed else ""),
+            f"{line.write_pause.median:.2f} s",
+            f"{line.read_pause.median:.2f} s",
+            f"{line.slowest:.1f} s",
+            str(line.plain),
+            str(line.careful),
+            f"{verdict.lost}, {verdict.twice}, {verdict.stale}" if verdict else "",
+            f"{line.redundant_after.median:.1f} s",
         )
     return table
 

@@ -42,7 +42,7 @@ def load(
     seconds: Annotated[
         float | None, typer.Option(help="Seconds to go on; until Ctrl-C if not given.")
     ] = None,
-    url: Annotated[str, typer.Option(help="The service.")] = BASE_URL,
+    url: Annotated[str, typer.Option(envvar="HOLDFAST_URL", help="The service.")] = BASE_URL,
     changes: Annotated[float, typer.Option(help="Share of writes that change a user.")] = 0.5,
     processes: Annotated[int, typer.Option(help="Processes that send.")] = 1,
     keyed: Annotated[

@@ -5,6 +5,8 @@ Exit codes: 0 done and sound, 1 not done, 2 bad usage, 3 done and something is w
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +18,13 @@ from ops import events, operate, snapshot
 from ops.cli import status as status_view
 from ops.cli.drill import drill
 from ops.cli.load import load
-from ops.cli.output import Exit, Json, console, print_json, reported
+from ops.cli.output import Exit, Json, console, fail, print_json, reported
 from ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 
 app = typer.Typer(
     name="holdfast",
-    help="Operate, load and break the Holdfast stack.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -32,7 +33,19 @@ app.add_typer(maintenance, name="maintenance")
 app.command()(load)
 app.command()(drill)
 
+WITHOUT_DOCKER = {"load", "psql"}
+"""Commands that only speak HTTP or SQL: they work in psql-client, too."""
+
 Node = Annotated[str, typer.Argument(help="A data node: postgres1, postgres2 ...", metavar="NODE")]
+
+
+@app.callback()
+def need_docker(context: typer.Context) -> None:
+    """Operate, load and break the Holdfast stack."""
+    if context.invoked_subcommand not in WITHOUT_DOCKER and shutil.which("docker") is None:
+        what = f"`holdfast {context.invoked_subcommand}` drives containers; there is no docker here"
+        do = "Run it on the stack's host, where `make up` brings Docker."
+        raise fail(f"{what}. {do}", as_json="--json" in sys.argv)
 
 
 @app.command()

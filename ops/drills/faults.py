@@ -23,6 +23,9 @@ BRIEF = 4.0
 LONG = 8.0
 """Seconds that a silence lasts: longer than it takes to be noticed (3), and a failover after it."""
 
+OUTLASTS_DEADLINE = 20.0
+"""Seconds of a fault that requests cannot wait out: they are held for 15."""
+
 RESUMED_LIMIT = 60.0
 """Seconds for writes to go on within a fault of several steps."""
 
@@ -199,6 +202,17 @@ def standby_then_primary(stage: Stage) -> None:
     stage.kill(stage.standby)
     operate.wait_for("a primary that goes on alone", RESUMED_LIMIT, _goes_on_alone)
     stage.kill(stage.primary)
+
+
+@fault("disk-full", FAILOVER, hold=OUTLASTS_DEADLINE, random=False)
+def disk_full(stage: Stage) -> None:
+    """The primary's volume is full to the last byte, the standby's is not; later there is room."""
+    node = stage.standby
+    stage.bound(node)
+    operate.switchover()
+    operate.await_whole()
+    stage.measure()
+    stage.fill(node)
 
 
 @fault("power-lost", Targets(plain_may_fail=True), random=False)

@@ -11,17 +11,18 @@ from ops.drills.faults import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ops.drills.result import Judged, Measured
+    from ops.drills.result import Judged
+    from ops.drills.summary import Line, Spread
 
 HEAD = (
-    "| fault | write pause, s | read pause, s | slowest, s | failed, plain | failed, careful "
-    "| whole again, s |\n|---|---|---|---|---|---|---|"
+    "| fault | runs | write pause, s | read pause, s | slowest, s | failed, plain | careful "
+    "| lost, twice, stale | whole again, s |\n|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def table(measured: Iterable[Measured]) -> str:
-    """Return one row a fault: medians, what they are measured against, failures in all runs."""
-    return "\n".join([HEAD, *map(_row, measured)])
+def table(lines: Iterable[Line]) -> str:
+    """Return a row a fault: medians, ranges, what they are measured against, failures in all."""
+    return "\n".join([HEAD, *map(_row, lines)])
 
 
 def verdict(judged: Sequence[Judged]) -> str:
@@ -45,22 +46,31 @@ def machine() -> str:
     return f"{os.cpu_count()} cores for stack and load together, Linux {platform.release()}"
 
 
-def _row(each: Measured) -> str:
-    targets = FAULTS[each.fault].targets
+def _row(line: Line) -> str:
+    targets = FAULTS[line.fault].targets
+    verdict = line.verdict
     cells = [
-        each.fault,
-        _against(each.write_pause, targets.writes),
-        _against(each.read_pause, targets.reads),
-        f"{max(each.slowest_write, each.slowest_read):.1f}",
-        str(each.failed.get("plain", 0)),
-        str(each.failed.get("careful", 0)),
-        f"{each.redundant_after:.1f}",
+        line.fault,
+        str(line.runs),
+        _against(line.write_pause, targets.writes),
+        _against(line.read_pause, targets.reads),
+        f"{line.slowest:.1f}",
+        str(line.plain),
+        str(line.careful),
+        f"{verdict.lost}, {verdict.twice}, {verdict.stale}" if verdict else "see below",
+        _range(line.redundant_after),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _against(seconds: float, most: float | None) -> str:
+def _against(seconds: Spread, most: float | None) -> str:
+    text = _range(seconds)
     if most is None:
-        return f"{seconds:.2f}"
-    met = f"{seconds:.2f} (≤ {most})"
-    return met if seconds <= most else f"**{met}**"
+        return text
+    return f"{text}, ≤ {most}" if seconds.median <= most else f"**{text}**, not ≤ {most}"
+
+
+def _range(seconds: Spread) -> str:
+    if seconds.least == seconds.most:
+        return f"{seconds.median:.2f}"
+    return f"{seconds.median:.2f} ({seconds.least:.2f} to {seconds.most:.2f})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import statistics
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,18 +68,27 @@ def run_one(fault: Fault, plan: Plan, keep: Path) -> Drill:
 def run_random(
     plan: Plan, minutes: float, seed: int, keep: Path, tell: Callable[[str], None]
 ) -> Drill:
-    """Strike with faults drawn by `seed`, one after another, for so many minutes of one load."""
-    ends = []
+    """Strike with faults drawn by `seed`, one after another, for so many minutes of one load.
+
+    When the stack cannot be struck or mended it ends there, which is a problem of the drill; what
+    was recorded until then is judged all the same.
+    """
+    ends: list[float] = []
+    broken: list[str] = []
     with Session(plan) as session:
         for fault, quiet in draw(seed):
             if session.now > minutes * 60:
                 break
             time.sleep(quiet)
-            strike = session.strike(fault)
+            try:
+                strike = session.strike(fault)
+            except StackError as error:
+                broken.append(f"ended early, by {fault.name}: {error}")
+                break
             ends.append(session.now)
             tell(f"{session.now:6.0f} s  {fault.name}: whole {strike.redundant_after:.1f} s after")
         results = session.stop()
-    return _finish(session, results, ends, keep)
+    return _finish(session, results, ends, keep, broken)
 
 
 def draw(seed: int) -> Iterator[tuple[Fault, float]]:
@@ -89,29 +97,6 @@ def draw(seed: int) -> Iterator[tuple[Fault, float]]:
     pool = [fault for fault in FAULTS.values() if fault.random]
     while True:
         yield source.choice(pool), source.uniform(*QUIET)
-
-
-def medians(drills: Sequence[Drill]) -> Measured:
-    """Return one fault's medians over several runs; failures and errors are summed."""
-    runs = [each for drill in drills for each in drill.measured]
-    failed: dict[str, int] = {}
-    errors: dict[str, int] = {}
-    for each in runs:
-        for total, part in ((failed, each.failed), (errors, each.errors)):
-            for name, count in part.items():
-                total[name] = total.get(name, 0) + count
-    return dataclasses.replace(
-        runs[0],
-        write_pause=statistics.median(each.write_pause for each in runs),
-        read_pause=statistics.median(each.read_pause for each in runs),
-        slowest_write=max(each.slowest_write for each in runs),
-        slowest_read=max(each.slowest_read for each in runs),
-        failed=failed,
-        errors=errors,
-        redundant_after=statistics.median(each.redundant_after for each in runs),
-        moved=any(each.moved for each in runs),
-        missed=[sentence for each in runs for sentence in each.missed],
-    )
 
 
 def _with_events(result: Result) -> Result:
@@ -128,7 +113,13 @@ def _with_events(result: Result) -> Result:
     return dataclasses.replace(result, marks=sorted([*result.marks, *marks], key=lambda m: m.at))
 
 
-def _finish(session: Session, results: dict[str, Result], ends: list[float], keep: Path) -> Drill:
+def _finish(
+    session: Session,
+    results: dict[str, Result],
+    ends: list[float],
+    keep: Path,
+    broken: Sequence[str] = (),
+) -> Drill:
     judged, histories = judge_all(results)
     operations = on_one_clock(results)
     pairs = zip(session.strikes, ends, strict=True)
@@ -138,7 +129,7 @@ def _finish(session: Session, results: dict[str, Result], ends: list[float], kee
         seconds=round(first.seconds, 1),
         measured=[measure(strike, operations, until=end) for strike, end in pairs],
         judged=judged,
-        problems=[each for result in results.values() for each in result.problems],
+        problems=[*broken, *(each for result in results.values() for each in result.problems)],
     )
     keep.mkdir(parents=True, exist_ok=True)
     for name, history in histories.items():

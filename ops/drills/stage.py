@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ops.cluster import APPS, PROXIES
 from ops.console import StackError
+from ops.drills import volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,6 +146,18 @@ class Stage:
             sent=f"ip daddr {address}" if address else "",
         )
         docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
+
+    def bound(self, node: str) -> None:
+        """Put a standby on a small volume; mended by giving it its own back."""
+        self._undo(f"{node} on its own volume", lambda: volume.unbound(node, docker))
+        self.mark(f"{node} on a small volume", "event")
+        volume.bound(node, docker)
+
+    def fill(self, node: str) -> None:
+        """Fill a small volume to the last byte; mended by making room."""
+        self._undo(f"room on the volume of {node}", lambda: volume.make_room(node, docker))
+        self.mark(f"no room on the volume of {node}", "fault")
+        volume.fill(node, docker)
 
     def _undo(self, what: str, mending: Callable[[], object]) -> None:
         def mend() -> None:

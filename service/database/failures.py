@@ -4,7 +4,7 @@
 |---------------------------------------------------|------------------|---------------|----------------------|
 | refused, reset, timed out, 57P03, 53300           | unreachable      | lost          | in doubt             |
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
-| 25006                                             | -                | not writable  | not writable         |
+| 25006, 53100 (no room on the volume)              | -                | not writable  | not writable         |
 | 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
 | 57014, by the statement timeout                   | -                | too slow      | in doubt             |
 | 57014, by somebody's request                      | -                | aborted       | in doubt             |
@@ -84,6 +84,7 @@ class KeyKnown(DatabaseError):  # noqa: N818 - as in service.errors
 
 ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
     "25006": (NotWritable, "read-only"),
+    "53100": (NotWritable, "disk-full"),
     "40001": (TransactionAborted, "serialization"),
     "40P01": (TransactionAborted, "deadlock"),
     # An earlier statement's failure was caught, and the block went on.

@@ -137,3 +137,17 @@ def test_a_drill_that_is_not_there() -> None:
 
 def _state(container: str) -> str:
     return docker("inspect", "--format", "{{.State.Status}}", container).strip()
+
+
+def test_psql_client_has_what_needs_no_docker() -> None:
+    """A load and SQL from inside the network; for the others, where to run them."""
+    load = ("holdfast", "load", "--seconds", "2", "--writes", "5", "--reads", "5", "--json")
+    report = json.loads(docker("exec", "psql-client", *load))
+    assert sum(report["instances"].values()) > 0
+    counted = ("holdfast", "psql", "-qAt", "-c", "SELECT count(*) FROM users")
+    assert int(docker("exec", "psql-client", *counted)) >= 5
+    command = ["docker", "exec", "psql-client", "holdfast", "switchover"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == 1
+    assert "no docker here" in refused.stderr
+    assert "host" in refused.stderr

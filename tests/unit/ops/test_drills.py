@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from ops.console import StackError
+from ops.drills import runner
 from ops.drills import stage as module
 from ops.drills.faults import FAULTS, Fault, Targets
-from ops.drills.result import measure, on_one_clock
-from ops.drills.runner import draw
+from ops.drills.markdown import table
+from ops.drills.result import Judged, Measured, measure, on_one_clock
+from ops.drills.runner import Drill, draw
 from ops.drills.session import Strike
 from ops.drills.stage import Stage
+from ops.drills.summary import Spread, Verdict, by_fault
 from ops.load.driver import UNSENT
 from ops.load.operation import Kind, Operation, Outcome
 from ops.load.plan import Plan
@@ -21,6 +25,7 @@ from ops.snapshot import Node, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PRIMARY = Node("postgres2", "primary", "primary", healthy=True, lsn="0/1", timeline=1)
 STANDBY = Node("postgres1", "secondary", "secondary", healthy=True, lsn="0/1", timeline=1)
@@ -111,6 +116,48 @@ def test_a_seed_draws_the_same_faults_again() -> None:
     assert {name for name, _ in first(7)} <= {each.name for each in FAULTS.values() if each.random}
 
 
+class Unmendable:
+    """A session whose first strike works, and whose second leaves a stack that does not mend."""
+
+    now = 1.0
+
+    def __init__(self, *_: object) -> None:
+        self.strikes: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left = True
+
+    def strike(self, fault: Fault) -> Strike:
+        """Fail the second time."""
+        if self.strikes:
+            raise StackError("not whole")
+        self.strikes.append(fault.name)
+        return Strike(fault, struck=0.0, measured=0.0, mended=0.5, whole=1.0, moved=False)
+
+    def stop(self) -> dict[str, Result]:
+        """Stop nothing."""
+        return {}
+
+
+def test_a_soak_that_cannot_go_on_is_judged_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An hour's history must not be lost with its last minute."""
+    finished: list[tuple[object, ...]] = []
+    monkeypatch.setattr(runner, "Session", Unmendable)
+    monkeypatch.setattr(runner, "QUIET", (0.0, 0.0))
+    monkeypatch.setattr(runner, "_finish", lambda *given: finished.append(given))
+    told: list[str] = []
+    runner.run_random(Plan(), 1.0, 7, tmp_path, told.append)
+    (_, _, ends, _, broken) = finished[0]
+    assert (len(told), ends) == (1, [1.0])
+    assert len(broken) == 1
+    assert "not whole" in broken[0]
+
+
 def operation(at: float, kind: Kind = Kind.CREATE, **more: object) -> Operation:
     """Make a request that was answered 10 ms after it was due."""
     given = {"outcome": Outcome.OK, "completed": at + 0.01} | more
@@ -160,3 +207,34 @@ def test_two_loads_are_put_on_one_clock() -> None:
 
     both = on_one_clock({"plain": result(1000.0), "careful": result(1002.0)})
     assert [each.due for each in (*both["plain"], *both["careful"])] == [5, 7]
+
+
+def a_drill(faults: dict[str, float], lost: int = 0) -> Drill:
+    """Make a drill of faults, each with its write pause in seconds."""
+    judged = Judged(9, 9, 0, lost, 0, 0, 0, 0, [])
+    measured = [
+        Measured(name, pause, 0.1, pause, 0.2, {"plain": 1, "careful": 0}, {}, 5.0, moved=False)
+        for name, pause in faults.items()
+    ]
+    return Drill("2026-01-01T00:00:00+00:00", 10.0, measured, judged, [])
+
+
+def test_several_runs_become_a_line_a_fault() -> None:
+    """Medians and ranges of pauses; failures and findings are summed, not averaged away."""
+    runs = [a_drill({"app-killed": pause}, lost) for pause, lost in ((0.2, 0), (0.9, 1), (0.3, 0))]
+    (line,) = by_fault([*runs])
+    assert (line.runs, line.write_pause) == (3, Spread(0.3, 0.2, 0.9))
+    assert (line.plain, line.slowest, line.verdict) == (3, 0.9, Verdict(1, 0, 0))
+    assert "| 0.30 (0.20 to 0.90), ≤ 0.5 |" in table([line])
+    assert "| 1, 0, 0 |" in table([line])
+
+
+def test_a_missed_target_stands_out() -> None:
+    """By the median."""
+    assert "| **0.70**, not ≤ 0.5 |" in table(by_fault([a_drill({"app-killed": 0.7})]))
+
+
+def test_a_soak_is_judged_as_a_whole() -> None:
+    """What was lost in a session of several faults is nobody's in particular."""
+    lines = by_fault([a_drill({"app-killed": 0.1, "app-frozen": 0.2}, lost=1)])
+    assert [line.verdict for line in lines] == [None, None]

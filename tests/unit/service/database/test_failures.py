@@ -88,13 +88,13 @@ def test_a_cancelled_statement_is_in_doubt_at_commit_alone() -> None:
     ("error", "expected", "kind"),
     [
         (answered("25006"), errors.NotWritable, "read-only"),
+        (answered("53100"), errors.NotWritable, "disk-full"),
         (answered("40001"), errors.TransactionAborted, "serialization"),
         (answered("40P01"), errors.TransactionAborted, "deadlock"),
         (answered("23505", n="users_email_key"), errors.ConstraintViolated, "unique"),
         (answered("23514", n="positive"), errors.ConstraintViolated, "check"),
         (answered("42P01"), errors.DatabaseFailure, "permanent"),
         (answered("XX000"), errors.DatabaseFailure, "permanent"),
-        (answered("53100"), errors.DatabaseFailure, "permanent"),
         (answered("ZZ999"), errors.DatabaseFailure, "permanent"),
     ],
 )

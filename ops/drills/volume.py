@@ -1,0 +1,101 @@
+"""A node's volume on a small file system in memory, to be filled to the last byte.
+
+The container's mounts are changed from outside while the node is in maintenance: its keeper lets
+PostgreSQL be stopped, and what the monitor knows of it fits the volume's contents then and later.
+The real volume stays beneath as it was; the node catches up when it has it back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ops import operate, snapshot
+from ops.console import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Docker = Callable[..., str]
+
+ROOM = 256
+"""Megabytes that are free on a bounded volume before it is filled."""
+
+MOST = 2048
+"""Megabytes of data that are copied to memory at most."""
+
+HOME = "/var/lib/postgresql"
+BALLAST = f"{HOME}/ballast"
+BOUNDED = "/mnt/bounded"
+IMAGE = "holdfast-postgres"
+
+MAY_MOUNT = (
+    *("--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE"),
+    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+    *("--security-opt", "label=disable"),
+)
+"""Less than --privileged, which asks for capabilities that an engine in a container lacks."""
+
+BOUND = f"""set -e
+used=$(du --summarize --block-size=1M {HOME} | cut --fields=1)
+[ "$used" -le {MOST} ] || {{ echo "its data is $used MB, more than {MOST}" >&2; exit 1; }}
+mkdir -p {BOUNDED}
+mount -t tmpfs -o "size=$((used + {ROOM}))m" bounded {BOUNDED}
+cp --archive {HOME}/. {BOUNDED}/
+mount --bind {BOUNDED} {HOME}
+"""
+
+UNBOUND = f"""set -e
+umount --lazy {HOME}
+umount --lazy {BOUNDED}
+"""
+
+FILL = f"""set -e
+free=$(df --output=avail --block-size=1 {HOME} | tail -n 1)
+fallocate --length "$free" {BALLAST}
+"""
+
+
+def bound(node: str, docker: Docker) -> None:
+    """Put a standby's volume into memory, with ROOM to spare; it is in sync again afterwards.
+
+    Raises StackError where the engine does not let a container change another's mounts.
+    """
+    _in_maintenance(node, docker, BOUND)
+
+
+def unbound(node: str, docker: Docker) -> None:
+    """Return a node to its real volume; a primary hands over first."""
+    mounts = docker("exec", node, "cat", "/proc/mounts")
+    if f" {BOUNDED} " not in mounts:
+        return
+    redundant = "a primary and a standby in sync, to give a node its volume back"
+    operate.wait_for(redundant, operate.WHOLE_LIMIT, lambda now: now.redundant)
+    if snapshot.take().primary == node:
+        operate.switchover()
+        operate.wait_for(redundant, operate.WHOLE_LIMIT, lambda now: now.redundant)
+    _in_maintenance(node, docker, UNBOUND)
+
+
+def fill(node: str, docker: Docker) -> None:
+    """Take all the room that is left on a bounded volume."""
+    docker("exec", "--user", "0", node, "sh", "-c", FILL)
+
+
+def make_room(node: str, docker: Docker) -> None:
+    """Give it back."""
+    docker("exec", "--user", "0", node, "rm", "-f", BALLAST)
+
+
+def _in_maintenance(node: str, docker: Docker, script: str) -> None:
+    operate.maintenance_on(node)
+    try:
+        docker("exec", node, "pg_ctl", "stop", "--mode", "fast", "--wait")
+        docker(
+            "run", "--rm", "--user", "0", "--network", "none", *MAY_MOUNT,
+            "--pid", f"container:{node}", "--entrypoint", "nsenter", IMAGE,
+            "--target", "1", "--mount", "--", "sh", "-c", script,
+        )  # fmt: skip
+    except StackError as error:
+        raise StackError(f"the volume of {node} cannot be changed: {error}") from error
+    finally:
+        operate.maintenance_off(node)

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ops.cli.output import Exit, Json, console, print_json, reported
+from ops.cli.output import Exit, Json, console, fail, print_json, reported
 from ops.console import StackError
 from ops.drills import controls, runner
 from ops.drills import markdown as as_text
@@ -44,7 +44,10 @@ def _complete(begun: str) -> list[str]:
     return [name for name in (*WORDS, *FAULTS) if name.startswith(begun)]
 
 
-What = Annotated[str, typer.Argument(metavar="|".join(("NAME", *WORDS)), autocompletion=_complete)]
+What = Annotated[
+    list[str],
+    typer.Argument(metavar="|".join(("NAME...", *WORDS)), autocompletion=_complete),
+]
 Keep = Annotated[Path, typer.Option(help="Where histories and results go, a folder a drill.")]
 
 
@@ -64,19 +67,22 @@ def drill(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # mend, as after Ctrl-C
     plan = Plan(writes_per_second=writes, reads_per_second=reads)
     with reported(as_json=as_json):
-        if what == "list":
+        if what == ["list"]:
             _list(as_json=as_json)
             return
-        if what == "controls":
+        if what == ["controls"]:
             _controls(plan, as_json=as_json)
             return
-        if what == "random":
+        broken: list[str] = []
+        if what == ["random"]:
             chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
             drills = _soak(plan, minutes, chosen, keep, as_json=as_json)
         else:
-            drills = _each(_named(what), plan, runs, keep, as_json=as_json)
-        if markdown is not None:
+            drills, broken = _each(_named(what), plan, runs, keep, as_json=as_json)
+        if markdown is not None and drills:
             markdown.write_text(_page(drills), encoding="utf-8")
+        if broken:
+            raise fail("\n".join(["not all drills could be run:", *broken]), as_json=False)
         if not all(each.ok for each in drills):
             raise typer.Exit(Exit.UNSOUND)
 
@@ -106,21 +112,33 @@ def _controls(plan: Plan, *, as_json: bool) -> None:
         raise typer.Exit(Exit.UNSOUND)
 
 
-def _named(what: str) -> list[str]:
-    if what == "all":
+def _named(what: list[str]) -> list[str]:
+    if what == ["all"]:
         return list(FAULTS)
-    if what not in FAULTS:
-        raise StackError(f"there is no drill {what!r}; `holdfast drill list` names them")
-    return [what]
+    for name in what:
+        if name in WORDS:
+            raise StackError(f"{name!r} stands alone; `holdfast drill {name}`")
+        if name not in FAULTS:
+            raise StackError(f"there is no drill {name!r}; `holdfast drill list` names them")
+    return what
 
 
-def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool) -> list[Drill]:
+def _each(
+    names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool
+) -> tuple[list[Drill], list[str]]:
+    """Run them in turn; one that cannot be run is named at the end, and stops no other."""
     drills: dict[str, list[Drill]] = {}
+    broken: list[str] = []
     for number in range(runs):
         for name in names:
             if not as_json:
                 console.print(f"{name}, run {number + 1} of {runs}: {FAULTS[name].summary}")
-            one = runner.run_one(FAULTS[name], _fresh(plan), _folder(keep, name))
+            try:
+                one = runner.run_one(FAULTS[name], _fresh(plan), _folder(keep, name))
+            except StackError as error:
+                broken.append(f"{name}, run {number + 1}: {error}")
+                fail(broken[-1], as_json=False)
+                continue
             drills.setdefault(name, []).append(one)
             if not as_json:
                 _tell(one)
@@ -130,7 +148,7 @@ def _each(names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: b
     else:
         console.print(_table(everything))
         console.print(_verdict([each.judged for each in everything]))
-    return everything
+    return everything, broken
 
 
 def _soak(plan: Plan, minutes: float, seed: int, keep: Path, *, as_json: bool) -> list[Drill]:

@@ -92,11 +92,15 @@ def run_random(
 
 
 def draw(seed: int) -> Iterator[tuple[Fault, float]]:
-    """Yield faults and the seconds of quiet before each, the same ones for the same seed."""
+    """Yield faults and the seconds of quiet before each, the same ones for the same seed.
+
+    In rounds: each round has every fault once, in an order of its own.
+    """
     source = random.Random(seed)  # noqa: S311 - reproducible is what it has to be
     pool = [fault for fault in FAULTS.values() if fault.random]
     while True:
-        yield source.choice(pool), source.uniform(*QUIET)
+        for fault in source.sample(pool, len(pool)):
+            yield fault, source.uniform(*QUIET)
 
 
 def _with_events(result: Result) -> Result:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import subprocess
-from collections import Counter
 from dataclasses import dataclass
 
 from ops.console import StackError
@@ -19,9 +18,6 @@ APPS = ("app1", "app2")
 PROXIES = ("haproxy1", "haproxy2")
 VIP = "172.30.0.100"
 ONE_SHOT = "db-migrate"
-
-WHOLE = {"apps": 2, "pg_primary": 1, "pg_any": 2}
-"""The servers that are up in each of HAProxy's backends when nothing is amiss."""
 
 EDGE_PORT, EDGE_LIMIT = 8080, 2.0
 """The published HTTP port, and the seconds for nginx itself to answer there."""
@@ -67,9 +63,13 @@ class Container:
 
 def docker(*arguments: str) -> str:
     """Run a Docker command and return its output; raise StackError with Docker's words."""
-    done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=LIST_LIMIT
-    )
+    try:
+        done = subprocess.run(
+            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=LIST_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        what = f"docker {arguments[0]} did not answer within {LIST_LIMIT:.0f} s"
+        raise StackError(f"{what}; is the machine, or the engine, overloaded?") from None
     if done.returncode != 0:
         words = done.stderr.strip()
         raise StackError(f"docker {arguments[0]}: {words}\nIs the stack up? Try `make up`.")
@@ -89,7 +89,12 @@ def ask(container: str, *command: str) -> str:
 def last_words(container: str, lines: int = 10) -> list[str]:
     """Return the end of a container's log."""
     command = ["docker", "logs", "--tail", str(lines), container]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIST_LIMIT)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=LIST_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        return []
     return (done.stdout + done.stderr).splitlines()
 
 
@@ -152,9 +157,3 @@ def edge_answers() -> bool:
         return False
     finally:
         connection.close()
-
-
-def is_whole() -> bool:
-    """Tell whether every container is healthy and HAProxy has all the servers it should have."""
-    up = Counter(row["pxname"] for row in backends() if row["status"] == "UP")
-    return up == WHOLE and all(container.ready for container in containers())

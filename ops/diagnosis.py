@@ -28,7 +28,7 @@ class Problem:
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
     """Return what is wrong, the worst first; nothing when all is well."""
-    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _containers)
+    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _backends, _containers)
     return [problem for check in checks for problem in check(snapshot)]
 
 
@@ -81,6 +81,17 @@ def _apps(snapshot: Snapshot) -> Iterator[Problem]:
     for name in cluster.APPS if snapshot.servers else ():
         if name not in up:
             yield Problem(f"{name} is out of rotation.", "An app is out of rotation")
+
+
+def _backends(snapshot: Snapshot) -> Iterator[Problem]:
+    """Find nodes that the monitor reaches and the proxy does not."""
+    healthy = [node.name for node in snapshot.nodes if node.healthy]
+    if snapshot.servers and snapshot.primary and snapshot.up("pg_primary") != [snapshot.primary]:
+        what = f"HAProxy does not send writes to the primary, {snapshot.primary}."
+        yield Problem(what, "HAProxy does not see a node")
+    for name in healthy if snapshot.servers else ():
+        if name not in snapshot.up("pg_any"):
+            yield Problem(f"HAProxy does not read from {name}.", "HAProxy does not see a node")
 
 
 def _containers(snapshot: Snapshot) -> Iterator[Problem]:

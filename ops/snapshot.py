@@ -89,6 +89,11 @@ class Snapshot:
         settled = all(node.state == node.assigned and node.healthy for node in self.nodes)
         return settled and len(states) > 1 and states == wanted and self.durability == "replicated"
 
+    @property
+    def timeline(self) -> int:
+        """The timeline of the newest promotion; 0 when nobody says."""
+        return max((node.timeline for node in self.nodes), default=0)
+
     def up(self, backend: str) -> list[str]:
         """Names of a backend's servers that pass their check."""
         return [server.name for server in self.servers if server.backend == backend and server.up]

@@ -72,13 +72,15 @@ def load(
             tokens=tokens,
             retries=retries,
         )
+        if html is not None:
+            html.touch()  # found out now, not after the load, if it cannot be written
         report = summarize(_watched(plan))
-    if html is not None:
-        html.write_text(render_page(report), encoding="utf-8")
-    if as_json:
-        sys.stdout.write(report.to_json() + "\n")
-    else:
-        console.print(render(report))
+        if as_json:
+            sys.stdout.write(report.to_json() + "\n")
+        else:
+            console.print(render(report))
+        if html is not None:
+            html.write_text(render_page(report), encoding="utf-8")
 
 
 def _watched(plan: Plan) -> Result:

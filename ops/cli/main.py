@@ -55,6 +55,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Nodes, virtual IP, backends, durability, what is wrong. Exit code 3 unless all is well."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch draws a screen; without it --json prints one document")
     with reported(as_json=as_json):
         if watch:
             status_view.watch()

@@ -37,22 +37,22 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=_plain, indent=2, ensure_ascii=False) + "\n")
 
 
-def fail(error: StackError | str, *, as_json: bool) -> typer.Exit:
+def fail(error: str, *, as_json: bool) -> typer.Exit:
     """Print an error where it belongs; return what the caller has to raise."""
     if as_json:
-        print_json({"error": str(error)})
+        print_json({"error": error})
     else:
-        Console(stderr=True, highlight=False).print(str(error), style="bold red", markup=False)
+        Console(stderr=True, highlight=False).print(error, style="bold red", markup=False)
     return typer.Exit(Exit.FAILED)
 
 
 @contextmanager
 def reported(*, as_json: bool) -> Iterator[None]:
-    """Turn StackError into a message and exit code 1."""
+    """Turn StackError, and a file that cannot be written, into a message and exit code 1."""
     try:
         yield
-    except StackError as error:
-        raise fail(error, as_json=as_json) from None
+    except (StackError, OSError) as error:
+        raise fail(str(error), as_json=as_json) from None
 
 
 def _plain(value: object) -> object:

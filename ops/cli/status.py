@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ops import cluster, snapshot
 from ops.cli.output import console
+from ops.console import StackError
 from ops.diagnosis import RUNBOOK, Problem, diagnose
 
 if TYPE_CHECKING:
@@ -47,15 +48,20 @@ def watch() -> None:
     with Live(_page(snapshot.take()), console=console, screen=True) as live:
         while True:
             time.sleep(WATCH_INTERVAL)
-            live.update(_page(snapshot.take()))
+            try:
+                live.update(_page(snapshot.take()))
+            except StackError as error:  # a container was just removed, or Docker is busy
+                live.update(Text(str(error), "bold red"))
 
 
 def _page(now: Snapshot) -> RenderableType:
-    return Group(_headline(now), "", _nodes(now), "", _others(now), *_problems(diagnose(now)))
+    problems = diagnose(now)
+    head = _headline(now, well=now.whole and not problems)
+    return Group(head, "", _nodes(now), "", _others(now), *_problems(problems))
 
 
-def _headline(now: Snapshot) -> Text:
-    verdict = ("all is well", "bold green") if now.whole else ("degraded", "bold yellow")
+def _headline(now: Snapshot, *, well: bool) -> Text:
+    verdict = ("all is well", "bold green") if well else ("degraded", "bold yellow")
     if now.primary is None:
         verdict = ("no writes", "bold red")
     durability = {

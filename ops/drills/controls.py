@@ -6,14 +6,17 @@ A checker that finds nothing proves something only if it finds something here.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import operate, snapshot
 from ops.cluster import NODES
+from ops.console import StackError
 from ops.drills.faults import Fault, Targets
+from ops.drills.history import History
 from ops.drills.result import judge_all
-from ops.drills.session import CAREFUL, CARELESS, Session
+from ops.drills.session import CAREFUL, CARELESS, Session, rows
 from ops.drills.stage import docker
 
 if TYPE_CHECKING:
@@ -28,6 +31,9 @@ LAG = 3.0
 
 HELD = 0.7
 """Seconds after the primary's death: the service holds some writes, and no node takes them yet."""
+
+QUORUM_LIMIT = 60.0
+"""Seconds for a node that was killed to take its setting back."""
 
 CONFLICTS = {409, 412}
 """A refusal for what the client has done itself: its address is in use, its version is gone."""
@@ -51,15 +57,18 @@ class Control:
 def asynchronous(plan: Plan) -> Control:
     """Commit without waiting for the standby, let it lag, kill the primary: writes are lost."""
     nodes = [node.name for node in snapshot.take().nodes if node.name in NODES]
-    try:
-        _quorum(nodes, "false")
+    with ExitStack() as undos:
+        undos.callback(operate.await_whole)
+        for node in nodes:
+            undos.callback(_replicate, node)
+            _quorum(node, "false")
         operate.wait_for("asynchronous replication", operate.HANDOVER_LIMIT, _asynchronous)
         with Session(plan, clients={"careful": CAREFUL}, whole=_asynchronous) as session:
             session.strike(_fault("lagging-standby", _lag_and_die))
-            judged, _ = judge_all(session.stop())
-    finally:
-        _quorum(nodes, "true")
-        operate.await_whole()
+            judged = judge_all(
+                History(result.operations, rows(result.plan.prefix), result.started)
+                for result in session.stop().values()
+            )
     lost = judged.lost + judged.lost_as_warned
     return Control("asynchronous", _summary(asynchronous), lost, wanted=True)
 
@@ -100,9 +109,25 @@ def _fault(name: str, inject: Callable[[Stage], None]) -> Fault:
     return Fault(name, "", inject, hold=6.0, targets=Targets())
 
 
-def _quorum(nodes: list[str], value: str) -> None:
-    for node in nodes:
-        docker("exec", node, "pg_autoctl", "set", "node", "replication-quorum", value)
+def _quorum(node: str, value: str) -> None:
+    docker("exec", node, "pg_autoctl", "set", "node", "replication-quorum", value)
+
+
+def _replicate(node: str) -> None:
+    """Let commits wait for a node again, also when it is still on its way back."""
+    deadline = time.monotonic() + QUORUM_LIMIT
+    while True:
+        try:
+            _quorum(node, "true")
+        except StackError as error:
+            if time.monotonic() > deadline:
+                command = f"docker exec {node} pg_autoctl set node replication-quorum true"
+                raise StackError(
+                    f"{error}\nCommits do not wait for {node} until this has been run: {command}"
+                ) from error
+            time.sleep(operate.POLL)
+        else:
+            return
 
 
 def _asynchronous(now: snapshot.Snapshot) -> bool:

@@ -26,6 +26,9 @@ LONG = 8.0
 OUTLASTS_DEADLINE = 20.0
 """Seconds of a fault that requests cannot wait out: they are held for 15."""
 
+PAIR = 2
+"""Data nodes; with more the primary is not alone when one is lost."""
+
 RESUMED_LIMIT = 60.0
 """Seconds for writes to go on within a fault of several steps."""
 
@@ -209,7 +212,7 @@ def disk_full(stage: Stage) -> None:
     """The primary's volume is full to the last byte, the standby's is not; later there is room."""
     node = stage.standby
     stage.bound(node)
-    operate.switchover()
+    operate.promote(node)
     operate.await_whole()
     stage.measure()
     stage.fill(node)
@@ -229,4 +232,7 @@ def saturation(stage: Stage) -> None:
 
 
 def _goes_on_alone(now: Snapshot) -> bool:
-    return any(node.state == "wait_primary" == node.assigned for node in now.nodes)
+    """Tell whether the loss of a standby is dealt with: nothing waits for it any more."""
+    alone = any(node.state == "wait_primary" == node.assigned for node in now.nodes)
+    others = len(now.nodes) > PAIR and any(node.in_sync for node in now.nodes)
+    return now.primary is not None and (alone or (others and not all(n.healthy for n in now.nodes)))

@@ -11,7 +11,7 @@ from ops.drills.faults import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ops.drills.result import Judged
+    from ops.drills.result import Judged, Totals
     from ops.drills.summary import Line, Spread
 
 HEAD = (
@@ -33,12 +33,31 @@ def verdict(judged: Sequence[Judged]) -> str:
 
     sentence = (
         f"{total('acknowledged'):,} acknowledged writes, {total('reads'):,} reads; "
-        f"{total('unknown'):,} writes whose client was not told their outcome were resolved. "
+        f"{total('unknown'):,} writes whose client was not told their outcome, "
+        f"{total('undecided'):,} of which the history does not tell either. "
         f"Lost: {total('lost')}. Twice: {total('twice')}. Stale: {total('stale')}. "
         f"Otherwise wrong: {total('other')}."
     )
     warned = total("lost_as_warned")
     return sentence + (f" Lost after `Durability: local`: {warned}." if warned else "")
+
+
+def totals(several: Sequence[Totals]) -> str:
+    """Say what failed in all of the sessions, in and between faults, and of the generator."""
+    failed = {name: 0 for each in several for name in each.failed}
+    for each in several:
+        for name, count in each.failed.items():
+            failed[name] += count
+    clients = ", ".join(f"{count} {name}" for name, count in failed.items())
+    writes = max(each.write_pause for each in several)
+    reads = max(each.read_pause for each in several)
+    late = sum(bool(each.bottlenecks) for each in several)
+    sentence = (
+        f"Failed in all, in faults and between them: {clients}. Longest pause of writes "
+        f"{writes:.2f} s, of reads {reads:.2f} s. Not sent, as too much was under way: "
+        f"{sum(each.not_sent for each in several)}."
+    )
+    return sentence + (f" The generator was late in {late} sessions." if late else "")
 
 
 def machine() -> str:

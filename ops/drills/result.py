@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ops.drills.checker import judge
-from ops.drills.history import History
-from ops.drills.session import rows
-from ops.drills.verdict import Rule
+from ops.drills.verdict import Resolution, Rule
 from ops.load.driver import UNSENT
 from ops.load.operation import Kind, Outcome
 from ops.load.pauses import longest_gap
+from ops.load.selfcheck import lateness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ops.drills.history import History
     from ops.drills.session import Strike
     from ops.drills.verdict import Finding
     from ops.load.operation import Operation
@@ -45,12 +45,24 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """A whole session, the time between its faults included."""
+
+    failed: dict[str, int]  # by client
+    not_sent: int  # the generator had too many requests under way
+    write_pause: float  # seconds
+    read_pause: float
+    bottlenecks: list[str]  # sentences on the generator; none: it kept up
+
+
+@dataclass(frozen=True)
 class Judged:
     """The checker's verdict on one session, all clients together."""
 
     acknowledged: int  # writes
-    reads: int
+    reads: int  # that were answered
     unknown: int  # writes whose outcome the client was not told
+    undecided: int  # of these, those of which the history does not tell either
     lost: int
     lost_as_warned: int
     twice: int
@@ -69,8 +81,8 @@ def on_one_clock(results: dict[str, Result]) -> dict[str, list[Operation]]:
     zero = next(iter(results.values())).started
     shifts = {name: result.started - zero for name, result in results.items()}
     return {
-        name: [_later(each, shifts[name]) for each in result.operations]
-        for name, result in results.items()
+        name: [_later(each, shift) for each in result.operations] if shift else result.operations
+        for (name, result), shift in zip(results.items(), shifts.values(), strict=True)
     }
 
 
@@ -78,10 +90,11 @@ def _later(one: Operation, by: float) -> Operation:
     return replace(one, due=one.due + by, sent=one.sent + by, completed=one.completed + by)
 
 
-def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float) -> Measured:
-    """Look at what was due from shortly before a fault until `until`, in the load's seconds."""
+def measure(strike: Strike, results: dict[str, list[Operation]]) -> Measured:
+    """Look at what was due from shortly before a fault until its end."""
+    since, until = strike.measured - BEFORE, strike.ended
     windows = {
-        name: [each for each in operations if strike.struck - BEFORE <= each.due < until]
+        name: [each for each in operations if since <= each.due < until]
         for name, operations in results.items()
     }
     everything = [each for window in windows.values() for each in window]
@@ -103,20 +116,41 @@ def measure(strike: Strike, results: dict[str, list[Operation]], *, until: float
     return measured
 
 
-def judge_all(results: dict[str, Result]) -> tuple[Judged, dict[str, History]]:
-    """Ask the database what is there, and judge each client's history by it."""
-    histories = {
-        name: History(result.operations, rows(result.plan.prefix), result.started)
-        for name, result in results.items()
+def total(results: dict[str, Result]) -> Totals:
+    """Look at everything that was due since the load began."""
+    windows = {
+        name: [each for each in operations if each.due >= 0]
+        for name, operations in on_one_clock(results).items()
     }
-    verdicts = [judge(history) for history in histories.values()]
+    everything = [each for window in windows.values() for each in window]
+    seconds = max(result.seconds for result in results.values())
+    writes = [each for each in everything if each.kind is not Kind.READ]
+    reads = [each for each in everything if each.kind is Kind.READ]
+    return Totals(
+        failed={name: sum(_failed(each) for each in window) for name, window in windows.items()},
+        not_sent=sum(each.error == UNSENT for each in everything),
+        write_pause=longest_gap(_successes(writes), 0.0, seconds).seconds,
+        read_pause=longest_gap(_successes(reads), 0.0, seconds).seconds,
+        bottlenecks=[
+            f"{name}: {sentence}"
+            for name, result in results.items()
+            for sentence in lateness(result.operations, result.checks).bottlenecks
+        ],
+    )
+
+
+def judge_all(histories: Iterable[History]) -> Judged:
+    """Judge each client's history by itself, and add up."""
+    histories = list(histories)
+    verdicts = [judge(history) for history in histories]
     broken = sum((Counter(verdict.broken) for verdict in verdicts), Counter[Rule]())
     named = {Rule.LOST, Rule.TWICE, Rule.STALE}
-    operations = [each for history in histories.values() for each in history.operations]
-    judged = Judged(
+    operations = [each for history in histories for each in history.operations]
+    return Judged(
         acknowledged=sum(verdict.acknowledged for verdict in verdicts),
-        reads=sum(each.kind is Kind.READ for each in operations),
+        reads=sum(_answered(each) for each in operations),
         unknown=sum(sum(verdict.resolved.values()) for verdict in verdicts),
+        undecided=sum(verdict.resolved.get(Resolution.CANNOT_TELL, 0) for verdict in verdicts),
         lost=broken[Rule.LOST],
         lost_as_warned=sum(len(verdict.lost_as_warned) for verdict in verdicts),
         twice=broken[Rule.TWICE],
@@ -124,11 +158,14 @@ def judge_all(results: dict[str, Result]) -> tuple[Judged, dict[str, History]]:
         other=sum(count for rule, count in broken.items() if rule not in named),
         findings=_sentences(finding for verdict in verdicts for finding in verdict.findings),
     )
-    return judged, histories
 
 
 def _successes(operations: Iterable[Operation]) -> list[float]:
     return [each.completed for each in operations if each.outcome is Outcome.OK]
+
+
+def _answered(one: Operation) -> bool:
+    return one.kind is Kind.READ and one.outcome is Outcome.OK
 
 
 def _failed(one: Operation) -> bool:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops import events
+from ops import events, operate
 from ops.console import StackError
 from ops.drills.faults import FAULTS
-from ops.drills.history import save
-from ops.drills.result import Judged, Measured, judge_all, measure, on_one_clock
-from ops.drills.session import Session
+from ops.drills.history import History, save
+from ops.drills.result import Judged, Measured, Totals, judge_all, measure, on_one_clock, total
+from ops.drills.session import Session, rows
 from ops.load.operation import Mark
 from ops.load.page import render_page
 from ops.load.report import summarize
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.drills.faults import Fault
+    from ops.events import Event
     from ops.load.plan import Plan
     from ops.load.run import Result
 
-EVENTS_MOST = 500
-"""The monitor's entries that are looked through for those of a drill; one failover makes 20."""
+EVENTS_EACH = 40
+"""The monitor's entries that are looked through, for each fault; a failover makes 20."""
 
 QUIET = (1.0, 15.0)
 """Seconds between a whole stack and a soak's next fault: at least one fault in 45 s, that is."""
@@ -42,27 +43,31 @@ class Drill:
     began: str  # ISO 8601, UTC
     seconds: float  # of load
     measured: list[Measured]
+    totals: Totals
     judged: Judged
-    problems: list[str]  # of the load itself: what is missing from the histories
+    problems: list[str]  # what was not done, or is missing from the histories
 
     @property
     def ok(self) -> bool:
-        """Whether every promise was kept, and the histories are complete."""
+        """Whether every promise was kept, and nothing is missing."""
         return self.judged.ok and not self.problems
-
-    @property
-    def met(self) -> bool:
-        """Whether every target was met as well."""
-        return self.ok and not any(each.missed for each in self.measured)
 
 
 def run_one(fault: Fault, plan: Plan, keep: Path) -> Drill:
-    """Run one fault under load. Raises StackError when the stack cannot be struck or mended."""
+    """Run one fault under load. Raises StackError when the stack is not whole to begin with.
+
+    When it cannot be struck, or does not become whole again, that is a problem of the drill, which
+    is judged all the same.
+    """
+    keep.mkdir(parents=True, exist_ok=True)
+    problems = []
     with Session(plan, fault.load) as session:
-        session.strike(fault)
-        ended = session.now
+        try:
+            session.strike(fault)
+        except StackError as error:
+            problems.append(f"{fault.name}: {error}")
         results = session.stop()
-    return _finish(session, results, [ended], keep)
+    return _finish(session, results, keep, problems)
 
 
 def run_random(
@@ -70,25 +75,26 @@ def run_random(
 ) -> Drill:
     """Strike with faults drawn by `seed`, one after another, for so many minutes of one load.
 
-    When the stack cannot be struck or mended it ends there, which is a problem of the drill; what
-    was recorded until then is judged all the same.
+    When the stack cannot be struck or mended, or on Ctrl-C, it ends there, which is a problem of
+    the drill; what was recorded until then is judged all the same.
     """
-    ends: list[float] = []
-    broken: list[str] = []
+    keep.mkdir(parents=True, exist_ok=True)
+    problems: list[str] = []
     with Session(plan) as session:
-        for fault, quiet in draw(seed):
-            if session.now > minutes * 60:
-                break
-            time.sleep(quiet)
-            try:
+        try:
+            for fault, quiet in draw(seed):
+                if session.now > minutes * 60:
+                    break
+                time.sleep(quiet)
                 strike = session.strike(fault)
-            except StackError as error:
-                broken.append(f"ended early, by {fault.name}: {error}")
-                break
-            ends.append(session.now)
-            tell(f"{session.now:6.0f} s  {fault.name}: whole {strike.redundant_after:.1f} s after")
+                whole = f"whole {strike.redundant_after:.1f} s after mending began"
+                tell(f"{session.now:6.0f} s  {fault.name}: {whole}")
+        except StackError as error:
+            problems.append(f"ended after {session.now:.0f} s, by {fault.name}: {error}")
+        except KeyboardInterrupt:
+            problems.append(f"ended after {session.now:.0f} s, by an interruption")
         results = session.stop()
-    return _finish(session, results, ends, keep, broken)
+    return _finish(session, results, keep, problems)
 
 
 def draw(seed: int) -> Iterator[tuple[Fault, float]]:
@@ -103,43 +109,60 @@ def draw(seed: int) -> Iterator[tuple[Fault, float]]:
             yield fault, source.uniform(*QUIET)
 
 
-def _with_events(result: Result) -> Result:
-    """Add what the monitor saw and decided meanwhile, in its own words, to a load's marks."""
-    try:
-        found = events.recent(EVENTS_MOST)
-    except StackError:
-        return result
-    marks = [
-        Mark(event.time.timestamp() - result.started, f"{event.node} is {event.state}")
-        for event in found
-        if event.reported and 0 <= event.time.timestamp() - result.started <= result.seconds
-    ]
-    return dataclasses.replace(result, marks=sorted([*result.marks, *marks], key=lambda m: m.at))
-
-
-def _finish(
-    session: Session,
-    results: dict[str, Result],
-    ends: list[float],
-    keep: Path,
-    broken: Sequence[str] = (),
-) -> Drill:
-    judged, histories = judge_all(results)
+def _finish(session: Session, results: dict[str, Result], keep: Path, problems: list[str]) -> Drill:
+    histories = _histories(results, keep, problems)
     operations = on_one_clock(results)
-    pairs = zip(session.strikes, ends, strict=True)
     first = next(iter(results.values()))
     drill = Drill(
         began=datetime.fromtimestamp(first.started, UTC).isoformat(timespec="seconds"),
         seconds=round(first.seconds, 1),
-        measured=[measure(strike, operations, until=end) for strike, end in pairs],
-        judged=judged,
-        problems=[*broken, *(each for result in results.values() for each in result.problems)],
+        measured=[measure(strike, operations) for strike in session.strikes],
+        totals=total(results),
+        judged=judge_all(histories.values()),
+        problems=[*problems, *(each for result in results.values() for each in result.problems)],
     )
-    keep.mkdir(parents=True, exist_ok=True)
-    for name, history in histories.items():
-        save(history, keep / f"{name}.jsonl")
-        page = render_page(summarize(_with_events(results[name])), f"{session.title}: {name}")
+    seen = _events(len(session.strikes))
+    for name, result in results.items():
+        page = render_page(summarize(_marked(result, seen)), f"{session.title}: {name}")
         (keep / f"{name}.html").write_text(page, encoding="utf-8")
     text = json.dumps(dataclasses.asdict(drill), indent=2)
     (keep / "drill.json").write_text(text + "\n", encoding="utf-8")
     return drill
+
+
+def _histories(results: dict[str, Result], keep: Path, problems: list[str]) -> dict[str, History]:
+    """Return and keep each client's history; without a primary at least what the client saw."""
+    unjudged = {name: keep / f"{name}.unjudged.jsonl" for name in results}
+    for name, result in results.items():
+        save(History(result.operations, [], result.started), unjudged[name])
+    histories = {}
+    try:
+        awaited = "a primary, to ask it what is there"
+        operate.wait_for(awaited, operate.WHOLE_LIMIT, lambda now: now.primary is not None)
+        for name, result in results.items():
+            there = rows(result.plan.prefix)
+            histories[name] = History(result.operations, there, result.started)
+    except StackError as error:
+        reasons = "\n".join([*problems, str(error)])
+        raise StackError(f"{reasons}\nNothing was judged; what clients saw is in {keep}") from error
+    for name, history in histories.items():
+        save(history, keep / f"{name}.jsonl")
+        unjudged[name].unlink()
+    return histories
+
+
+def _events(faults: int) -> list[Event]:
+    try:
+        return events.recent(max(1, faults) * EVENTS_EACH)
+    except StackError:
+        return []
+
+
+def _marked(result: Result, seen: Sequence[Event]) -> Result:
+    """Add what the monitor saw and decided meanwhile, in its own words, to a load's marks."""
+    marks = [
+        Mark(event.time.timestamp() - result.started, f"{event.node} is {event.state}")
+        for event in seen
+        if event.reported and 0 <= event.time.timestamp() - result.started <= result.seconds
+    ]
+    return dataclasses.replace(result, marks=sorted([*result.marks, *marks], key=lambda m: m.at))

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ops import operate, snapshot
+from ops import operate
 from ops.drills.history import Row
 from ops.drills.stage import Stage, docker
 from ops.load.run import Run
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ops.drills.faults import Fault
-    from ops.load.operation import Operation
     from ops.load.plan import Plan
     from ops.load.run import Result
     from ops.snapshot import Snapshot
@@ -54,14 +53,15 @@ class Strike:
 
     fault: Fault
     struck: float  # when it began
-    measured: float  # from when on pauses count: the same, unless the fault says otherwise
-    mended: float  # when everything that was broken was mended
+    measured: float  # from when on it is looked at: the same, unless the fault says otherwise
+    mended: float  # when mending began; with nothing to mend, when the fault was over
     whole: float  # when nothing of the stack was missing any more
-    moved: bool  # whether the primary's role did
+    ended: float  # when the next one may come
+    moved: bool  # whether the primary's role did, there and back included
 
     @property
     def redundant_after(self) -> float:
-        """Seconds from the mending to full redundancy."""
+        """Seconds from the beginning of the mending to full redundancy."""
         return self.whole - self.mended
 
 
@@ -114,11 +114,6 @@ class Session:
         """Seconds since the load's start."""
         return next(iter(self._runs.values())).now
 
-    @property
-    def operations(self) -> list[Operation]:
-        """What is known so far, of both clients."""
-        return [each for run in self._runs.values() for each in run.operations]
-
     def mark(self, what: str, kind: str = "event") -> None:
         """Note a moment in both timelines."""
         for run in self._runs.values():
@@ -129,20 +124,28 @@ class Session:
 
         Raises StackError when the stack does not become whole; the fault is mended even then.
         """
-        struck, measured = self.now, [self.now]
-        stage = Stage(snapshot.take(), self.mark, lambda: measured.append(self.now))
-        with stage:
+        limit, awaited = operate.WHOLE_LIMIT, f"a whole stack before {fault.name}"
+        before, _ = operate.wait_for(awaited, limit, self._whole, settled=True)
+        struck, measured, undone = self.now, [self.now], []
+
+        def mark(what: str, kind: str) -> None:
+            if kind == "undone":
+                undone.append(self.now)
+            self.mark(what, kind)
+
+        with Stage(before, mark, lambda: measured.append(self.now)) as stage:
             fault.inject(stage)
             time.sleep(fault.hold)
-        mended = self.now
+        mended = undone[0] if undone else self.now
         awaited = f"a whole stack after {fault.name}"
-        now, _ = operate.wait_for(awaited, operate.WHOLE_LIMIT, self._whole, settled=True)
+        now, _ = operate.wait_for(awaited, limit, self._whole, settled=True)
         whole = self.now
         self.mark("whole again", "undone")
         time.sleep(SETTLE)
-        moved = now.primary != stage.before.primary
-        self.strikes.append(Strike(fault, struck, measured[-1], mended, whole, moved))
-        return self.strikes[-1]
+        moved = (now.primary, now.timeline) != (before.primary, before.timeline)
+        strike = Strike(fault, struck, measured[-1], mended, whole, self.now, moved)
+        self.strikes.append(strike)
+        return strike
 
     @property
     def title(self) -> str:
@@ -156,6 +159,6 @@ class Session:
 
 
 def rows(prefix: str) -> list[Row]:
-    """Return what the primary's database has of one client's entities."""
+    """Return what the primary's database has of one client's entities. Raises StackError."""
     asked = ("psql", "-qAt", "-c", ROWS.format(prefix))
     return [Row(*json.loads(line)) for line in docker("exec", "psql-client", *asked).splitlines()]

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from ops.cluster import APPS, PROXIES
+from ops.cluster import APPS
 from ops.console import StackError
 from ops.drills import volume
 
@@ -91,7 +91,10 @@ class Stage:
     @property
     def standby(self) -> str:
         """A node that did not."""
-        return next(node.name for node in self.before.nodes if node.name != self.primary)
+        others = [node.name for node in self.before.nodes if node.name != self.primary]
+        if not others:
+            raise StackError("there is no standby to begin with")
+        return others[0]
 
     @property
     def proxy(self) -> str:
@@ -99,11 +102,6 @@ class Stage:
         if self.before.vip_holder is None:
             raise StackError("nobody holds the virtual IP to begin with")
         return self.before.vip_holder
-
-    @property
-    def spare_proxy(self) -> str:
-        """The other one."""
-        return next(name for name in PROXIES if name != self.proxy)
 
     @property
     def app(self) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 ROOM = 256
 """Megabytes that are free on a bounded volume before it is filled."""
 
-MOST = 2048
-"""Megabytes of data that are copied to memory at most."""
+MOST = 1024
+"""Megabytes of data that are copied to memory at most: what a Docker command has time for."""
 
 HOME = "/var/lib/postgresql"
 BALLAST = f"{HOME}/ballast"
@@ -40,12 +40,14 @@ used=$(du --summarize --block-size=1M {HOME} | cut --fields=1)
 [ "$used" -le {MOST} ] || {{ echo "its data is $used MB, more than {MOST}" >&2; exit 1; }}
 mkdir -p {BOUNDED}
 mount -t tmpfs -o "size=$((used + {ROOM}))m" bounded {BOUNDED}
+trap 'umount --lazy {BOUNDED}' EXIT
 cp --archive {HOME}/. {BOUNDED}/
 mount --bind {BOUNDED} {HOME}
+trap - EXIT
 """
 
 UNBOUND = f"""set -e
-umount --lazy {HOME}
+[ "$(stat --file-system --format=%T {HOME})" != tmpfs ] || umount --lazy {HOME}
 umount --lazy {BOUNDED}
 """
 
@@ -66,7 +68,10 @@ def unbound(node: str, docker: Docker) -> None:
     mounts = docker("exec", node, "cat", "/proc/mounts")
     if f" {BOUNDED} " not in mounts:
         return
-    redundant = "a primary and a standby in sync, to give a node its volume back"
+    redundant = (
+        f"a primary and a standby in sync, to give {node} its volume back (it is in memory, and "
+        f"ends with its container: once {node} is a standby, `docker restart {node}`)"
+    )
     operate.wait_for(redundant, operate.WHOLE_LIMIT, lambda now: now.redundant)
     if snapshot.take().primary == node:
         operate.switchover()
@@ -85,15 +90,18 @@ def make_room(node: str, docker: Docker) -> None:
 
 
 def _in_maintenance(node: str, docker: Docker, script: str) -> None:
+    helper = f"holdfast-volume-{node}"
     operate.maintenance_on(node)
     try:
         docker("exec", node, "pg_ctl", "stop", "--mode", "fast", "--wait")
         docker(
-            "run", "--rm", "--user", "0", "--network", "none", *MAY_MOUNT,
+            "run", "--rm", "--name", helper, "--user", "0", "--network", "none", *MAY_MOUNT,
             "--pid", f"container:{node}", "--entrypoint", "nsenter", IMAGE,
             "--target", "1", "--mount", "--", "sh", "-c", script,
         )  # fmt: skip
     except StackError as error:
         raise StackError(f"the volume of {node} cannot be changed: {error}") from error
     finally:
+        if docker("ps", "--quiet", "--filter", f"name=^{helper}$").strip():
+            docker("rm", "--force", helper)
         operate.maintenance_off(node)

@@ -77,7 +77,8 @@ class Driver:
                 break
             if time.monotonic() + SEEDS_PAUSE > limit:
                 errors = ", ".join(sorted({one.error for one in self._early}))
-                raise LoadError(f"no user could be created at {self._plan.base_url}: {errors}")
+                what = f"no user could be created at {self._plan.base_url}: {errors}"
+                raise LoadError(f"{what}. Is the stack up? `make up`, or another --url.")
             await asyncio.sleep(SEEDS_PAUSE)
         if not self._plan.tokens:
             await asyncio.sleep(SETTLED)

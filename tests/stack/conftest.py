@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops import cluster
-from ops.console import StackError
 from ops.host import Host
-from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, wait_until
+from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,11 +72,4 @@ def _make_whole() -> None:
     names = [c.name for c in cluster.containers() if c.name != cluster.ONE_SHOT]
     subprocess.run(["docker", "start", *names], capture_output=True, check=True, timeout=60)
     wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
-    wait_until("a whole stack", REDUNDANT_LIMIT, _is_whole)
-
-
-def _is_whole() -> bool:
-    try:
-        return cluster.is_whole()
-    except StackError:  # a container is just being removed or made
-        return False
+    wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from ops import cluster
+from ops import cluster, snapshot
+from ops.console import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,6 +118,14 @@ def primary() -> str:
     name = cluster.find_primary()
     assert name is not None
     return name
+
+
+def is_whole() -> bool:
+    """Tell whether nothing of the stack is missing."""
+    try:
+        return snapshot.take().whole
+    except StackError:  # a container is just being removed or made
+        return False
 
 
 def is_redundant() -> bool:

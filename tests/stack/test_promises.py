@@ -17,6 +17,7 @@ from tests.stack.support import (
     docker,
     dropping,
     is_redundant,
+    is_whole,
     kill,
     primary,
     start,
@@ -50,7 +51,7 @@ def assert_kept(load: Load) -> None:
 def go_on(load: Load) -> None:
     """Let the load run until the stack is whole, and a little longer."""
     wait_until("a primary and a standby in sync", REDUNDANT_LIMIT, is_redundant)
-    wait_until("a whole stack", REDUNDANT_LIMIT, cluster.is_whole)
+    wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
     load.run_for(AFTER)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
@@ -11,8 +12,9 @@ from ops.console import StackError
 from ops.drills import runner
 from ops.drills import stage as module
 from ops.drills.faults import FAULTS, Fault, Targets
+from ops.drills.history import Row, load
 from ops.drills.markdown import table
-from ops.drills.result import Judged, Measured, measure, on_one_clock
+from ops.drills.result import Judged, Measured, Totals, measure, on_one_clock, total
 from ops.drills.runner import Drill, draw
 from ops.drills.session import Strike
 from ops.drills.stage import Stage
@@ -55,7 +57,7 @@ def test_roles_not_names() -> None:
     """Who is struck is who holds the role."""
     found = stage()
     assert (found.primary, found.standby) == ("postgres2", "postgres1")
-    assert (found.proxy, found.spare_proxy) == ("haproxy2", "haproxy1")
+    assert found.proxy == "haproxy2"
 
 
 def test_everything_is_mended_last_fault_first(commands: list[str]) -> None:
@@ -120,13 +122,15 @@ def test_a_seed_draws_the_same_faults_again() -> None:
     assert rounds[0] != rounds[1]
 
 
-class Unmendable:
-    """A session whose first strike works, and whose second leaves a stack that does not mend."""
+class Broken:
+    """A session whose first strike works; how its second one ends is up to the test."""
 
     now = 1.0
+    title = "two faults"
 
-    def __init__(self, *_: object) -> None:
-        self.strikes: list[str] = []
+    def __init__(self, end: BaseException) -> None:
+        self.strikes: list[Strike] = []
+        self._end = end
 
     def __enter__(self) -> Self:
         return self
@@ -137,29 +141,70 @@ class Unmendable:
     def strike(self, fault: Fault) -> Strike:
         """Fail the second time."""
         if self.strikes:
-            raise StackError("not whole")
-        self.strikes.append(fault.name)
-        return Strike(fault, struck=0.0, measured=0.0, mended=0.5, whole=1.0, moved=False)
+            raise self._end
+        one = Strike(fault, struck=0, measured=0, mended=1, whole=2, ended=3, moved=False)
+        self.strikes.append(one)
+        return one
 
     def stop(self) -> dict[str, Result]:
-        """Stop nothing."""
-        return {}
+        """Return what one client knows."""
+        return {"plain": Result(Plan(), 1000.0, 3.0, [operation(1.0)], [], [], [])}
 
 
+@pytest.fixture
+def soak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseException], Drill]:
+    """Run a soak whose second strike raises; the database has what the client has written."""
+    monkeypatch.setattr(runner, "QUIET", (0.0, 0.0))
+    monkeypatch.setattr(runner.operate, "wait_for", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "rows", lambda _: [Row("e", "", 1)])
+    monkeypatch.setattr(runner.events, "recent", lambda _: [])
+
+    def run(end: BaseException) -> Drill:
+        monkeypatch.setattr(runner, "Session", lambda *_: Broken(end))
+        return runner.run_random(Plan(), 1.0, 7, tmp_path, lambda _: None)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [(StackError("not whole"), "not whole"), (KeyboardInterrupt(), "interruption")]
+)
 def test_a_soak_that_cannot_go_on_is_judged_all_the_same(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    soak: Callable[[BaseException], Drill], tmp_path: Path, end: BaseException, said: str
 ) -> None:
     """An hour's history must not be lost with its last minute."""
-    finished: list[tuple[object, ...]] = []
-    monkeypatch.setattr(runner, "Session", Unmendable)
-    monkeypatch.setattr(runner, "QUIET", (0.0, 0.0))
-    monkeypatch.setattr(runner, "_finish", lambda *given: finished.append(given))
-    told: list[str] = []
-    runner.run_random(Plan(), 1.0, 7, tmp_path, told.append)
-    (_, _, ends, _, broken) = finished[0]
-    assert (len(told), ends) == (1, [1.0])
-    assert len(broken) == 1
-    assert "not whole" in broken[0]
+    drill = soak(end)
+    assert len(drill.measured) == 1
+    assert said in drill.problems[0]
+    assert not drill.ok
+    assert load(tmp_path / "plain.jsonl").operations == [operation(1.0)]
+    assert json.loads((tmp_path / "drill.json").read_text())["problems"] == drill.problems
+    assert not list(tmp_path.glob("*unjudged*"))
+
+
+def test_without_a_primary_the_histories_are_kept(
+    soak: Callable[[BaseException], Drill], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was in the way is said, what ended the drill before as well."""
+
+    def never(*_: object, **__: object) -> None:
+        raise StackError("no primary")
+
+    monkeypatch.setattr(runner.operate, "wait_for", never)
+    with pytest.raises(StackError, match=r"(?s)not whole.*no primary.*what clients saw is in"):
+        soak(StackError("not whole"))
+    assert load(tmp_path / "plain.unjudged.jsonl").operations == [operation(1.0)]
+
+
+def test_totals_have_what_lies_between_faults() -> None:
+    """And what was prepared before the load, or not sent, does not count as failed."""
+    failed = operation(5.0, outcome=Outcome.FAILED, error="no-answer")
+    unsent = operation(6.0, outcome=Outcome.FAILED, error=UNSENT)
+    early = operation(-1.0, outcome=Outcome.FAILED, error="no-answer")
+    known = [early, operation(0.0), failed, unsent, operation(9.0), operation(9.5, Kind.READ)]
+    found = total({"plain": Result(Plan(), 1000.0, 10.0, known, [], [], [])})
+    assert (found.failed, found.not_sent) == ({"plain": 1}, 1)
+    assert found.write_pause == pytest.approx(9.0, abs=0.05)
 
 
 def operation(at: float, kind: Kind = Kind.CREATE, **more: object) -> Operation:
@@ -171,7 +216,7 @@ def operation(at: float, kind: Kind = Kind.CREATE, **more: object) -> Operation:
 def a_strike(inject: Callable[[Stage], None] = lambda _: None, **targets: object) -> Strike:
     """Make a fault that struck at 10 s, was mended at 14, and whole at 20."""
     fault = Fault("f", "F.", inject, hold=4.0, targets=Targets(**targets))  # type: ignore[arg-type]
-    return Strike(fault, struck=10, measured=10, mended=14, whole=20, moved=True)
+    return Strike(fault, struck=10, measured=10, mended=14, whole=20, ended=23, moved=True)
 
 
 def test_a_pause_is_counted_over_all_clients_from_the_fault_on() -> None:
@@ -179,7 +224,7 @@ def test_a_pause_is_counted_over_all_clients_from_the_fault_on() -> None:
     writes = [operation(at / 10) for at in range(230) if not 100 < at < 130 and at > 40]
     reads = [operation(at / 10, Kind.READ) for at in range(230)]
     helped = [operation(11.5)]
-    found = measure(a_strike(), {"plain": writes + reads, "careful": helped}, until=23)
+    found = measure(a_strike(), {"plain": writes + reads, "careful": helped})
     assert found.write_pause == pytest.approx(1.5, abs=0.05)
     assert found.read_pause == pytest.approx(0.1, abs=0.05)
     assert found.redundant_after == 6
@@ -190,7 +235,7 @@ def test_failed_requests_are_counted_by_client_and_those_not_sent_are_not() -> N
     bad = operation(12, outcome=Outcome.UNKNOWN, error="commit-in-doubt")
     unsent = operation(12, outcome=Outcome.FAILED, error=UNSENT)
     good = [operation(at / 10) for at in range(90, 230)]
-    found = measure(a_strike(), {"plain": [*good, bad], "careful": [*good, unsent]}, until=23)
+    found = measure(a_strike(), {"plain": [*good, bad], "careful": [*good, unsent]})
     assert found.failed == {"plain": 1, "careful": 0}
     assert found.errors == {"commit-in-doubt": 1}
     assert found.missed == ["1 failed for a client without"]
@@ -199,7 +244,7 @@ def test_failed_requests_are_counted_by_client_and_those_not_sent_are_not() -> N
 def test_targets_that_were_not_met_are_named() -> None:
     """In sentences, with what was measured."""
     writes = [operation(9), operation(13), operation(22.9)]
-    found = measure(a_strike(writes=3.0, failover=False), {"plain": writes}, until=23)
+    found = measure(a_strike(writes=3.0, failover=False), {"plain": writes})
     assert found.missed == ["writes paused for 9.90 s, more than 3.0", "the primary's role moved"]
 
 
@@ -215,12 +260,13 @@ def test_two_loads_are_put_on_one_clock() -> None:
 
 def a_drill(faults: dict[str, float], lost: int = 0) -> Drill:
     """Make a drill of faults, each with its write pause in seconds."""
-    judged = Judged(9, 9, 0, lost, 0, 0, 0, 0, [])
+    judged = Judged(9, 9, 0, 0, lost, 0, 0, 0, 0, [])
     measured = [
         Measured(name, pause, 0.1, pause, 0.2, {"plain": 1, "careful": 0}, {}, 5.0, moved=False)
         for name, pause in faults.items()
     ]
-    return Drill("2026-01-01T00:00:00+00:00", 10.0, measured, judged, [])
+    totals = Totals({"plain": 2, "careful": 0}, 0, 1.0, 0.5, [])
+    return Drill("2026-01-01T00:00:00+00:00", 10.0, measured, totals, judged, [])
 
 
 def test_several_runs_become_a_line_a_fault() -> None:

@@ -138,7 +138,7 @@ def test_the_primary_is_stopped_in_an_orderly_way() -> None:
         writer.await_writes()
     assert_kept(writer)
     assert primary() != old
-    assert "handing the primary's role over first" in docker_log(old)
+    assert "stopping: handing the primary's role over" in docker_log(old)
 
 
 def test_a_switchover_loses_nothing() -> None:

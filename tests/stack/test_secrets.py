@@ -8,7 +8,18 @@ import sys
 import httpx
 
 from ops.stack import SECRETS
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, ROOT, new_user
+from tests.stack.support import (
+    BASE_URL,
+    CLIENT_TIMEOUT,
+    REDUNDANT_LIMIT,
+    ROOT,
+    docker,
+    is_whole,
+    new_user,
+    primary,
+    sql,
+    wait_until,
+)
 
 UP_LIMIT = 300.0
 """Seconds for `make up` with its images made."""
@@ -27,3 +38,25 @@ def test_up_with_other_secrets_keeps_the_data() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert client.get(location).status_code == 200
         assert client.post("/api/users", json=new_user("secrets")).status_code == 201
+
+
+def test_a_promoted_standby_sets_the_passwords_it_was_started_with() -> None:
+    """New secrets, and a handover that was cut short by a stop: no primary has set them yet."""
+    old = primary()
+    standby = next(name for name in ("postgres1", "postgres2") if name != old)
+    docker("restart", standby)
+    wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
+    other = "ALTER ROLE holdfast_app PASSWORD 'of-other-secrets'"
+    docker("exec", old, "psql", "-d", "postgres", "-qAt", "-c", other)
+    docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+    assert primary() == standby
+    wait_until("a login with the password of the secrets", REDUNDANT_LIMIT, _can_log_in)
+    with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
+        assert client.post("/api/users", json=new_user("secrets")).status_code == 201
+
+
+def _can_log_in() -> bool:
+    try:
+        return sql("SELECT 1") == ["1"]
+    except AssertionError:
+        return False

@@ -26,13 +26,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from alembic import context
+from service.audit import audit_log
 from service.database.session import Session, notice_silence
 from service.database.table import idempotency_keys
 from service.metadata import metadata
 from service.settings import Settings, SettingsError, load_settings
 from service.users.table import users
 
-TABLES = [idempotency_keys, users]  # imported so that `metadata` holds every slice's table
+TABLES = [
+    audit_log,
+    idempotency_keys,
+    users,
+]  # imported so that `metadata` holds every slice's table
 
 # The advisory lock: any constant will do that nobody else uses in this database ("holdfast").
 LOCK = int.from_bytes(b"holdfast")

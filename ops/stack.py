@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import cluster
+from ops import cluster, tokens
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host
 
@@ -80,7 +80,8 @@ class Stack:
         self.compose_file = root / "deploy" / "compose" / "compose.yaml"
         self.secrets = self.compose_file.parent / "secrets"
         # Compose wants every variable of the file even where it does not use it, as in `down`.
-        self.environment = {**os.environ, "CA_BUNDLE": _ca_bundle()}
+        kept = _settings(self.compose_file.with_name(".env"))
+        self.environment = {**kept, **os.environ, "CA_BUNDLE": _ca_bundle()}
         if self.environment.get("NODES") == "3":
             self.environment["COMPOSE_PROFILES"] = "three-nodes"
 
@@ -174,7 +175,12 @@ class Stack:
     # ------------------------------------------------------------------ steps of `up` and `down`
 
     def _settle_settings(self) -> None:
-        for name, allowed in (("PROFILE", tuple(PATIENCE)), ("NODES", ("2", "3"))):
+        choices = {
+            "PROFILE": tuple(PATIENCE),
+            "NODES": ("2", "3"),
+            "ACCESS": ("open", "writes", "all"),
+        }
+        for name, allowed in choices.items():
             value = self.environment.get(name)
             if value is not None and value not in allowed:
                 raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
@@ -190,6 +196,8 @@ class Stack:
             if not path.exists():
                 path.write_text(secrets.token_urlsafe(24))
                 path.chmod(0o644)
+        # Not among those: the service takes changes of it up by itself.
+        (self.secrets / tokens.FILE).touch(mode=0o644)
         self.environment["SECRETS_DIGEST"] = self._secrets_digest()
 
     def _secrets_digest(self) -> str:
@@ -312,6 +320,13 @@ def _health_through_edge() -> int | str:
         return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
+
+
+def _settings(file: Path) -> dict[str, str]:
+    """Return the variables that are kept in Compose's own file for them, which may be missing."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
 def _ca_bundle() -> str:

@@ -76,11 +76,11 @@ def main() -> int:
     """Run the service, and return its exit code."""
     try:
         settings = load_settings()
+        logs.configure(settings.log_level, settings.app_name, sys.stdout)
+        serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return BAD_SETTING
-    logs.configure(settings.log_level, settings.app_name, sys.stdout)
-    serve(settings)
     return 0
 
 

@@ -7,13 +7,14 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from service.api import documentation, health, problems
+from service.api.access import Access, AccessMiddleware, Tokens, TokensError
 from service.api.limits import BodyLimitMiddleware
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
 from service.lifecycle import Lifecycle
 from service.observability.metrics import Metrics
 from service.observability.middleware import RequestMiddleware
 from service.observability.observer import ServiceObserver
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.users import router as users
 from service.users.service import UserService
 
@@ -60,6 +61,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     documentation.mount(app)
     problems.register(app)
     app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
+    app.add_middleware(AccessMiddleware, access=Access(settings.access), tokens=_tokens(settings))
     app.add_middleware(
         RequestMiddleware,
         instance=settings.app_name,
@@ -68,6 +70,17 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
         last_resort=_last_resort,
     )
     return app
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    """Return the tokens that requests are asked for. Raises SettingsError."""
+    if Access(settings.access) is Access.OPEN:
+        return None
+    try:
+        return Tokens(settings.access_tokens_file)
+    except TokensError as error:
+        sentence = f"ACCESS is {settings.access}, but ACCESS_TOKENS_FILE: {error}."
+        raise SettingsError(sentence) from error
 
 
 def database_options(settings: Settings) -> DatabaseOptions:

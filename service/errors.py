@@ -2,6 +2,8 @@
 
 HoldfastError
 ├── RequestError                 the request is at fault; the client can mend it
+│   ├── Unauthenticated
+│   ├── Forbidden
 │   ├── NotFound
 │   ├── EmailInUse
 │   ├── PreconditionFailed
@@ -53,6 +55,7 @@ __all__ = [
     "DatabaseFailure",
     "EmailInUse",
     "EndpointUnreachable",
+    "Forbidden",
     "HoldfastError",
     "KeyInFlight",
     "KeyReused",
@@ -66,6 +69,7 @@ __all__ = [
     "TokenAhead",
     "TransactionAborted",
     "TransientError",
+    "Unauthenticated",
     "Unavailable",
 ]
 
@@ -88,6 +92,22 @@ class RequestError(HoldfastError):
     problem = "bad-request"
     title = "The request cannot be served as it is"
     detail = None
+
+
+class Unauthenticated(RequestError):
+    """Who asks has to be known, and is not."""
+
+    status = 401
+    problem = "unauthenticated"
+    title = "The request needs a token"
+
+
+class Forbidden(RequestError):
+    """Who asks is known, and may not."""
+
+    status = 403
+    problem = "forbidden"
+    title = "The token does not allow this"
 
 
 class NotFound(RequestError):

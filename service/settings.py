@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     app_name: Label = Field(default_factory=lambda: socket.gethostname()[:63])
     http_host: NonEmpty = "0.0.0.0"  # noqa: S104 - a container's service listens to its network
     http_port: Port = 8000
+    # Which requests to /api need a bearer token, and the file of those (service/api/access.py).
+    access: Literal["open", "writes", "all"] = "open"
+    access_tokens_file: Path = Path(DEFAULT_SECRETS_DIR, "access_tokens")
     http_max_body: Annotated[int, Field(ge=1)] = 65536  # bytes
     # Neither route served for this long: out of rotation. Longer than a failover that is held.
     health_grace: Seconds = 30.0

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from ops import events, operate, snapshot
 from ops.cli import status as status_view
+from ops.cli.access import access
 from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, console, fail, print_json, reported
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 maintenance = typer.Typer(help="Take a data node out for work, and back.", no_args_is_help=True)
 app.add_typer(maintenance, name="maintenance")
+app.add_typer(access, name="access")
 app.command()(load)
 app.command()(drill)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
 import uuid
@@ -27,6 +28,9 @@ KEPT = 20
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds: the most that a client waits before its second try, and before any later one."""
+
+TOKEN_VARIABLE = "HOLDFAST_TOKEN"  # noqa: S105 - the variable's name
+"""A bearer token to send, where the service asks for one (`holdfast access add`)."""
 
 GIVEN_UP = "given-up"
 """The error of a request that was not over when its load ended."""
@@ -81,7 +85,11 @@ class Sender:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=KEPT)
         self._clients = [
             httpx.AsyncClient(
-                base_url=plan.base_url, timeout=plan.timeout, limits=limits, trust_env=False
+                base_url=plan.base_url,
+                headers=_authorization(),
+                timeout=plan.timeout,
+                limits=limits,
+                trust_env=False,
             )
             for _ in range(CLIENTS)
         ]
@@ -124,6 +132,11 @@ class Sender:
         except (httpx.TransportError, TimeoutError) as error:
             return of_error(request, error)
         return of_answer(request, answer)
+
+
+def _authorization() -> dict[str, str]:
+    token = os.environ.get(TOKEN_VARIABLE)
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 async def _slept(seconds: float) -> bool:

@@ -64,17 +64,18 @@ async def _idempotency_key(
         raise _bad()
     key = parse(found[0]) if found else uuid.uuid4().hex
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
-    current_record().idempotency_key = quote(key)
-    request_bytes = await _request(request)
-    return IdempotencyKey.of(key, owner=_owner(), request=request_bytes, chosen=chosen)
+    record = current_record()
+    record.idempotency_key = quote(key)
+    return IdempotencyKey.of(
+        key,
+        owner=record.client,  # without tokens nobody in particular
+        request=await _request(request),
+        chosen=chosen,
+        request_id=record.request_id,
+    )
 
 
 Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]
-
-
-def _owner() -> str:
-    """Return who sent the request: nobody in particular, as long as clients are not told apart."""
-    return ""
 
 
 async def _request(request: Request) -> bytes:

@@ -30,8 +30,13 @@ COMMIT_GRACE = 1.0
 # Seconds for ROLLBACK; a session that does not answer in time is closed, which rolls back as well.
 ROLLBACK_TIMEOUT = 1.0
 
-# One message, one round trip. The digest is bytes of ours in hexadecimal: nothing to escape.
-CLAIM = "BEGIN; SELECT idempotency_claim('\\x{digest}')"
+# One message, one round trip. All of it is bytes in hexadecimal: nothing to escape. What is set
+# ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
+CLAIM = (
+    "BEGIN; SELECT idempotency_claim('\\x{digest}'), "
+    "set_config('holdfast.client', convert_from('\\x{client}', 'UTF8'), true), "
+    "set_config('holdfast.request_id', convert_from('\\x{request_id}', 'UTF8'), true)"
+)
 # A server that cancels a COMMIT which waits for its standby lets it succeed on the primary alone.
 # So no statement timeout reaches COMMIT; the client's own bound ends the session instead.
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
@@ -58,6 +63,17 @@ class Commit:
 
     local: bool  # a standby may lack it: the server waited for none, or stopped waiting
     position: Position  # read after it
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a write comes from, for the audit. Empty: nobody said."""
+
+    client: str = ""
+    request_id: str = ""
+
+
+NOBODY = Origin()
 
 
 class Link:
@@ -92,13 +108,18 @@ class Link:
         begin = "BEGIN" if wait_for_standby else "BEGIN; SET LOCAL synchronous_commit = local"
         await self._work(self._session.execute, begin)
 
-    async def claim(self, digest: bytes) -> bool:
+    async def claim(self, digest: bytes, origin: Origin) -> bool:
         """Start a transaction that holds an idempotency key; False, and none, if it is known.
 
         Raises KeyInFlight when another transaction holds it.
         """
+        claim = CLAIM.format(
+            digest=digest.hex(),
+            client=origin.client.encode().hex(),
+            request_id=origin.request_id.encode().hex(),
+        )
         try:
-            await self._work(self._session.execute, CLAIM.format(digest=digest.hex()))
+            await self._work(self._session.execute, claim)
         except KeyKnown:
             await self.roll_back()
             return False

@@ -21,7 +21,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
-from service.database.connections import Commit, Link, WriteConnection, rolled_back_on_error
+from service.database.connections import (
+    NOBODY,
+    Commit,
+    Link,
+    Origin,
+    WriteConnection,
+    rolled_back_on_error,
+)
 from service.database.consistency import ConsistencyToken
 from service.database.unit import UnitOfWork
 from service.errors import KeyInFlight, KeyReused, TransactionAborted
@@ -55,12 +62,16 @@ class IdempotencyKey:
     digest: bytes  # of the owner and the key: of one size, and safe in a log
     fingerprint: bytes  # of what the key is used for
     lifetime: float | None = None  # seconds it is remembered; None: the database's setting
+    origin: Origin = NOBODY  # of this request; the key's first one had perhaps another
 
     @classmethod
-    def of(cls, key: str, *, owner: str, request: bytes, chosen: bool = True) -> Self:
+    def of(
+        cls, key: str, *, owner: str, request: bytes, chosen: bool = True, request_id: str = ""
+    ) -> Self:
         """Return the key that the client `owner` gave to `request`, or that was made for it."""
         lifetime = None if chosen else OWN_LIFETIME
-        return cls(_digest(owner.encode(), key.encode()), _digest(request), lifetime)
+        digest = _digest(owner.encode(), key.encode())
+        return cls(digest, _digest(request), lifetime, Origin(owner, request_id))
 
     @classmethod
     def made(cls) -> Self:
@@ -130,7 +141,7 @@ class KeyedWrite(Generic[T]):
 
     async def _claim(self, link: Link, unit: UnitOfWork) -> bool:
         try:
-            return await link.claim(self.key.digest)
+            return await link.claim(self.key.digest, self.key.origin)
         finally:
             # Unless it was refused; and of one whose answer was lost nobody knows.
             unit.claimed |= not isinstance(sys.exception(), KeyInFlight)

@@ -95,6 +95,8 @@ class RequestMiddleware:
             details |= {"route": record.route, "attempts": record.attempts}
         if record.local_commit:
             details["durability"] = "local"
+        if record.client:
+            details["client"] = record.client
         if scope["path"] in QUIET:
             logger.debug("request", **details)
         else:

@@ -27,6 +27,7 @@ class RequestRecord:
     attempts: int = 0
     local_commit: bool = False
     idempotency_key: str = ""  # as the header has it; empty: no write
+    client: str = ""  # the name of the token's holder; empty: anybody
 
     def headers(self, instance: str) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell the client what happened to its request."""

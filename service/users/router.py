@@ -4,6 +4,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from service.api.access import bearer
 from service.api.conditions import IfMatch, IfNoneMatch, etag, known, tagged
 from service.api.consistency import Announce, Seen
 from service.api.idempotency import Key
@@ -16,12 +17,14 @@ from service.errors import (
     BadPrecondition,
     CommitInDoubt,
     EmailInUse,
+    Forbidden,
     KeyInFlight,
     KeyReused,
     NotFound,
     Overloaded,
     PreconditionFailed,
     TokenAhead,
+    Unauthenticated,
     Unavailable,
 )
 from service.users.schemas import NewUser, Order, User, UserChange, UserId, UserPage
@@ -30,11 +33,14 @@ from service.users.service import UserService
 PAGE_DEFAULT = 50
 PAGE_MOST = 200
 
-WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, Unavailable, Overloaded)
+ANY = (Unauthenticated, Forbidden, Unavailable, Overloaded)
+WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, *ANY)
 CHANGING = (NotFound, PreconditionFailed, BadPrecondition, *WRITING)
-READING = (BadConsistencyToken, TokenAhead, Unavailable, Overloaded)
+READING = (BadConsistencyToken, TokenAhead, *ANY)
 
-router = APIRouter(prefix="/api/users", tags=["users"], dependencies=[Depends(request_timeout)])
+router = APIRouter(
+    prefix="/api/users", tags=["users"], dependencies=[Depends(request_timeout), Depends(bearer)]
+)
 
 
 async def user_service(request: Request) -> UserService:

@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service import audit
 from service.database import table as keys
 from service.metadata import metadata
 from service.users import table
@@ -41,7 +42,8 @@ async def test_metadata_and_migrations_agree(stack: EmbeddedStack, database: str
         )
         return compare_metadata(context, metadata)
 
-    assert table.users.metadata is keys.idempotency_keys.metadata is metadata
+    for each in (table.users, keys.idempotency_keys, audit.audit_log):
+        assert each.metadata is metadata
     url = f"postgresql+asyncpg://postgres@127.0.0.1:{stack.primary.port}/{database}"
     engine = create_async_engine(url)
     try:

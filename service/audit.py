@@ -1,0 +1,21 @@
+"""The table of who changed what, as migrations make it; alembic/versions/0006 has its trigger."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Table, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.metadata import metadata
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("client", Text),  # the name of the token's holder
+    Column("role", Text, nullable=False),
+    Column("request_id", Text),
+    Column("action", Text, nullable=False),  # insert, update, delete
+    Column("entity", Text, nullable=False),
+    Column("entity_id", BigInteger, nullable=False),
+    Column("fields", ARRAY(Text), nullable=False),  # the names of those that are different
+)
+Index("audit_log_entity_idx", audit_log.c.entity, audit_log.c.entity_id)

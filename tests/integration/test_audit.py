@@ -1,0 +1,104 @@
+"""Who changed what and when: written with the change, and out of the service's own reach."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.integration.support import superuser, through
+from tests.integration.twins import KEY, Twins, assert_replay, create, new_user, twins
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from ops.embedded import EmbeddedStack
+
+ENTRIES = """
+    SELECT client, role, request_id, action, entity, entity_id, fields
+      FROM audit_log ORDER BY id OFFSET $1
+"""
+
+
+@pytest.fixture
+async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
+    """Run two instances on the test's database."""
+    async with twins(stack, database) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session that may read everything."""
+    async with superuser(stack, database) as connection:
+        yield connection
+
+
+async def test_each_change_is_kept(pair: Twins, admin: asyncpg.Connection) -> None:
+    """Who, by which request, and which fields; not what was in them."""
+    before = await admin.fetchval("SELECT count(*) FROM audit_log")
+    created = await create(pair.first, "audited")
+    path, client = created.headers["Location"], pair.first.client
+    await client.patch(path, json={"name": "another"}, headers={"X-Request-Id": "r-2"})
+    await client.delete(path)
+    rows = [dict(row) for row in await admin.fetch(ENTRIES, before)]
+    assert [row["action"] for row in rows] == ["insert", "update", "delete"]
+    assert {row["role"] for row in rows} == {"holdfast_app"}
+    assert {row["entity_id"] for row in rows} == {created.json()["id"]}
+    assert rows[0]["request_id"] == created.headers["X-Request-Id"]
+    assert rows[1]["request_id"] == "r-2"
+    assert set(rows[1]["fields"]) == {"name", "updated_at", "version"}
+    assert "another" not in str(rows)
+
+
+async def test_what_was_not_applied_is_not_kept(pair: Twins, admin: asyncpg.Connection) -> None:
+    """A refused write leaves nothing, and a repeated one is one."""
+    before = await admin.fetchval("SELECT count(*) FROM audit_log")
+    first = await create(pair.first, "once", "a-key")
+    assert_replay(first, await create(pair.second, "once", "a-key"))
+    assert (await create(pair.first, "once", "another-key")).status_code == 409
+    assert len(await admin.fetch(ENTRIES, before)) == 1
+
+
+async def test_the_client_is_the_holder_of_the_token(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """And equal keys of two clients are two keys."""
+    file = tmp_path / "tokens"
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
+    file.write_text("".join(f"{name} write {digest}\n" for name, digest in digests.items()))
+    before = await admin.fetchval("SELECT count(*) FROM audit_log")
+    async with twins(stack, database, access="writes", access_tokens_file=file) as pair:
+        for name in digests:
+            headers = {KEY: "the-same", "Authorization": f"Bearer {name}"}
+            body = new_user(name)
+            made = await pair.first.client.post("/api/users", json=body, headers=headers)
+            assert made.status_code == 201, made.text
+    rows = await admin.fetch(ENTRIES, before)
+    assert [row["client"] for row in rows] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM audit_log",
+        "DELETE FROM audit_log",
+        "UPDATE audit_log SET role = 'nobody'",
+        "INSERT INTO audit_log (entity_id) VALUES (1)",
+        "TRUNCATE audit_log",
+        "ALTER TABLE users DISABLE TRIGGER users_audit",
+    ],
+)
+async def test_the_service_has_no_way_to_it(
+    stack: EmbeddedStack, database: str, statement: str
+) -> None:
+    """Whoever takes over the service cannot remove the traces."""
+    connection = await through(stack.write_port, database)
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,116 @@
+"""Bearer tokens on the real stack: the whole of it up with ACCESS=writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.stack.support import (
+    BASE_URL,
+    CLIENT_TIMEOUT,
+    RESUME_LIMIT,
+    ROOT,
+    docker,
+    new_user,
+    primary,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UP_LIMIT = 300.0
+"""Seconds for `make up` with its images made."""
+
+
+def run(*arguments: str, limit: float = 60.0, **variables: str) -> str:
+    """Run a command in the checkout, which must succeed; return its output."""
+    done = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def locked(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
+    """The stack asks for tokens, and is open again afterwards."""
+    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, ACCESS="writes")
+    yield
+    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
+
+
+def create(token: str | None, **headers: str) -> httpx.Response:
+    """Create a user."""
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    url = f"{BASE_URL}/api/users"
+    return httpx.post(url, json=new_user("access"), headers=headers, timeout=CLIENT_TIMEOUT)
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_token_from_its_making_to_its_end() -> None:
+    """Reads are open, writes are not; a new token works without a restart, an ended one no more."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    assert httpx.get(f"{BASE_URL}/api/users", timeout=CLIENT_TIMEOUT).status_code == 200
+    refused = create(None)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+    made = run("./holdfast", "access", "add", name, "--scope", "write", "--json")
+    token = json.loads(made)["token"]
+    try:
+        # Both instances read the file, each once a second.
+        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+        there = run("./holdfast", "access", "list")
+        assert name in there
+        assert token not in there
+    finally:
+        run("./holdfast", "access", "remove", name)
+    wait_until("the token to end", RESUME_LIMIT, lambda: _all(token, 401))
+
+
+@pytest.mark.usefixtures("locked")
+def test_the_audit_names_the_holder() -> None:
+    """In the database, with the request's id; the service has no way to read or change it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    made = run("./holdfast", "access", "add", name, "--scope", "write", "--json")
+    token = json.loads(made)["token"]
+    try:
+        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+        user = create(token, **{"X-Request-Id": f"request-of-{name}"})
+    finally:
+        run("./holdfast", "access", "remove", name)
+    query = f"""SELECT client, action, entity_id FROM audit_log
+                 WHERE request_id = 'request-of-{name}'"""  # noqa: S608 - a name of our own
+    found = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", query)
+    assert found.strip() == f"{name}|insert|{user.json()['id']}"
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_load_with_a_token() -> None:
+    """The generator sends the token of its environment."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    made = run("./holdfast", "access", "add", name, "--scope", "write", "--scope", "read", "--json")
+    token = json.loads(made)["token"]
+    try:
+        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+        said = json.loads(
+            run("./holdfast", "load", "--seconds", "2", "--json", HOLDFAST_TOKEN=token)
+        )
+    finally:
+        run("./holdfast", "access", "remove", name)
+    assert said["errors"] == {}
+    assert token not in json.dumps(said)
+
+
+def _all(token: str, status: int) -> bool:
+    """Tell whether every instance answers so, as far as eight requests find them."""
+    return {create(token).status_code for _ in range(8)} == {status}

@@ -27,6 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from alembic import context
 from service.audit import audit_log
+from service.database.options import tls
 from service.database.session import Session, notice_silence
 from service.database.table import idempotency_keys
 from service.metadata import metadata
@@ -50,6 +51,8 @@ LOCK_WAIT = 5.0
 # Seconds a refused login is tried again: a primary that has just started sets the roles' passwords
 # from its secrets, and takes connections before it has.
 LOGIN_WAIT = 30.0
+# As long for a role that a new version brings: the primary makes it at the same time.
+UNDEFINED_OBJECT = "42704"
 
 
 class MigrationError(Exception):
@@ -97,7 +100,7 @@ def make_engine(settings: Settings) -> AsyncEngine:
     milliseconds = str(round(settings.migration_lock_timeout * 1000))
     arguments = {
         "timeout": settings.db_connect_timeout,
-        "ssl": settings.db_sslmode,
+        "ssl": tls(settings.db_sslmode, settings.db_sslrootcert),
         "connection_class": Session,
         "server_settings": {"application_name": "migrations", "lock_timeout": milliseconds},
     }
@@ -205,7 +208,8 @@ async def migrate_once(engine: AsyncEngine, settings: Settings, deadline: float)
 async def migrate(settings: Settings) -> None:
     """Run, again if need be, until it is done or a bound is reached."""
     engine = make_engine(settings)
-    deadline = time.monotonic() + settings.migration_wait
+    begun = time.monotonic()
+    deadline = begun + settings.migration_wait
     locked_out = 0
     while True:
         try:
@@ -216,6 +220,8 @@ async def migrate(settings: Settings) -> None:
                 if locked_out >= settings.migration_attempts:
                     raise locked_out_error(settings) from error
                 say(f"a table was in use for too long, attempt {locked_out}; trying again")
+            elif sqlstate(error) == UNDEFINED_OBJECT and time.monotonic() < begun + LOGIN_WAIT:
+                say(f"the primary may still be making it, trying again: {first_line(error)}")
             elif passing(error) and time.monotonic() < deadline:
                 say(f"the connection was lost, starting again: {first_line(error)}")
             else:

@@ -48,7 +48,14 @@ PATIENCE = {
 """Seconds a request is held, and an instance stays in rotation, by timing profile: longer than the
 profile's failover (2 to 4 s, 20 to 25 s), shorter than nginx and HAProxy wait (60 s)."""
 
-SECRETS = ("autoctl_node_password", "replication_password", "owner_password", "db_password")
+SECRETS = (
+    "autoctl_node_password",
+    "replication_password",
+    "owner_password",
+    "db_password",
+    "read_password",
+    "monitoring_password",
+)
 
 FAREWELL = """
 Holdfast is up.

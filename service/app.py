@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -85,7 +86,6 @@ def _tokens(settings: Settings) -> Tokens | None:
 
 def database_options(settings: Settings) -> DatabaseOptions:
     """Return the database's part of the settings."""
-    password = settings.db_password
     return DatabaseOptions(
         write=EndpointOptions(
             host=settings.db_write_host,
@@ -98,11 +98,14 @@ def database_options(settings: Settings) -> DatabaseOptions:
             port=settings.db_read_port,
             pool_min=settings.db_read_pool_min,
             pool_max=settings.db_read_pool_max,
+            user=settings.db_read_user,
+            password=partial(settings.password, "db_read_password"),
         ),
         name=settings.db_name,
         user=settings.db_user,
-        password=password.get_secret_value() if password else None,
+        password=partial(settings.password, "db_password"),
         sslmode=settings.db_sslmode,
+        sslrootcert=settings.db_sslrootcert,
         application_name=settings.app_name,
         connect_timeout=settings.db_connect_timeout,
         acquire_timeout=settings.db_acquire_timeout,

@@ -7,6 +7,7 @@ is read when this module is imported: `load_settings()` reads, and everything el
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -42,7 +43,11 @@ class Settings(BaseSettings):
     db_name: NonEmpty = "holdfast"
     db_user: NonEmpty = "holdfast_app"
     db_password: SecretStr | None = None
-    db_sslmode: Literal["disable", "allow", "prefer", "require"] = "prefer"
+    # The read endpoint's own login; unset: the same. Best a role that cannot write at all.
+    db_read_user: str = ""
+    db_read_password: SecretStr | None = None
+    db_sslmode: Literal["disable", "allow", "prefer", "require", "verify-full"] = "prefer"
+    db_sslrootcert: str = ""  # the CA that verify-full trusts, a PEM file; unset: the system's
 
     # MIN connections are kept open, at most MAX exist. Two instances of the service at their
     # defaults use 40 of the stack's 200.
@@ -108,6 +113,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    def password(self, name: Literal["db_password", "db_read_password"]) -> str:
+        """Return a password: as it is in its file now, or as the environment had it; or none."""
+        if not os.environ.get(name.upper()):
+            with suppress(OSError):  # none there, or it is just being replaced
+                return (_secrets_directory() / name).read_text(encoding="utf-8").strip()
+        value = getattr(self, name)
+        return value.get_secret_value() if value else ""
+
     @property
     def read_host(self) -> str:
         """The host of the read endpoint: DB_READ_HOST, or the write endpoint's."""
@@ -119,7 +132,7 @@ def load_settings() -> Settings:
 
     Raises SettingsError with one sentence for each setting that is missing or wrong.
     """
-    directory = Path(os.environ.get("SECRETS_DIR") or DEFAULT_SECRETS_DIR)
+    directory = _secrets_directory()
     secrets = directory if directory.is_dir() else None
     try:
         return Settings(_secrets_dir=secrets)
@@ -127,6 +140,10 @@ def load_settings() -> Settings:
         raise SettingsError("\n".join(_sentence(item) for item in error.errors())) from None
     except ValueError as error:  # a secret that is a directory, or not text
         raise SettingsError(f"SECRETS_DIR {directory}: {error}.") from error
+
+
+def _secrets_directory() -> Path:
+    return Path(os.environ.get("SECRETS_DIR") or DEFAULT_SECRETS_DIR)
 
 
 def _sentence(item: object) -> str:

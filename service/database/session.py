@@ -63,14 +63,15 @@ async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
 
     Raises EndpointUnreachable, or DatabaseFailure when the server refuses the login.
     """
+    user, password = options.login(endpoint)
     try:
         session = await asyncpg.connect(
             host=endpoint.host,
             port=endpoint.port,
-            user=options.user,
-            password=options.password,
+            user=user,
+            password=password,
             database=options.name,
-            ssl=options.sslmode,
+            ssl=options.tls(),
             timeout=options.connect_timeout,
             connection_class=Session,
             server_settings=server_settings(options, role),

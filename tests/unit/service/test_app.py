@@ -64,7 +64,8 @@ def test_settings_reach_the_database(settings: Settings) -> None:
 
     options = database_options(changed)
 
-    assert options.password == "hunter2"
+    user, password = options.login(options.write)
+    assert (user, callable(password) and password()) == ("holdfast_app", "hunter2")
     assert (options.write.host, options.read.host) == ("127.0.0.1", "readers")
     assert options.retry.deadline == changed.request_deadline
     assert options.connection_max_age == changed.db_connection_max_age

@@ -129,3 +129,28 @@ def test_secret_that_is_a_directory_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match="db_password"):
         load_settings()
+
+
+def test_a_rotated_password_is_read_again(tmp_path: Path) -> None:
+    """The file as it is now; while it is being replaced, what was there at the start."""
+    file = tmp_path / "db_password"
+    file.write_text("first\n")
+    settings = load_settings()
+    file.write_text("second\n")
+    assert settings.password("db_password") == "second"
+    file.unlink()
+    assert settings.password("db_password") == "first"
+
+
+def test_a_password_of_the_environment_stays(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It wins over the file, as all variables do."""
+    (tmp_path / "db_password").write_text("of the file")
+    environment.setenv("DB_PASSWORD", "of the environment")
+    assert load_settings().password("db_password") == "of the environment"
+
+
+def test_no_password_is_an_empty_one() -> None:
+    """Where the server trusts, nobody is asked."""
+    assert load_settings().password("db_read_password") == ""

@@ -128,6 +128,8 @@ def test_constraint_is_named() -> None:
         (answered("57P01", "FATAL"), "admin-shutdown"),
         (hung_up("57P03"), "starting-up"),
         (answered("08006", "FATAL"), "connection-lost"),
+        # The service, the file and the server do not take a new password up at the same moment.
+        (answered("28P01", "FATAL"), "wrong-password"),
     ],
 )
 def test_failed_connecting_may_be_retried(error: Exception, kind: str) -> None:
@@ -141,13 +143,13 @@ def test_failed_connecting_may_be_retried(error: Exception, kind: str) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        answered("28P01", "FATAL"),
+        answered("28000", "FATAL"),
         answered("3D000", "FATAL"),
         ClientConfigurationError("no such option"),
     ],
 )
 def test_refused_login_is_permanent(error: Exception) -> None:
-    """A wrong password does not get better by waiting."""
+    """What pg_hba.conf refuses, and a database that is not there, do not get better by waiting."""
     failure = translate(error, Phase.CONNECT)
 
     assert (type(failure), failure.kind) == (errors.DatabaseFailure, "login-refused")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from ops.embedded.pair import READ
 from service.app import create_app
 from service.settings import Settings
 
@@ -70,6 +71,7 @@ async def running_service(
         "db_name": database,
         "app_name": "under-test",
         **SHORT,
+        "db_read_user": READ,
         **settings,
     }
     app = create_app(Settings.model_validate(chosen))

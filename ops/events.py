@@ -31,12 +31,17 @@ class Event:
 
 
 def recent(count: int) -> list[Event]:
-    """Return the last `count` events, oldest first. Raises StackError without a monitor."""
+    """Return the last `count` events, as they were recorded. Raises StackError without a monitor.
+
+    Not in the order of their times, as the monitor gives them: those are of the beginnings of its
+    transactions, of which several may be under way.
+    """
     asked = ("pg_autoctl", "show", "events", "--json", "--count", str(count))
     text = cluster.ask("pg-monitor", *asked)
     if not text:
         raise StackError("The monitor does not answer. Try `docker start pg-monitor`.")
-    return [_event(row) for row in json.loads(text)]
+    events = [_event(row) for row in json.loads(text)]
+    return sorted(events, key=lambda event: event.number)
 
 
 def _event(row: dict[str, object]) -> Event:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
-import secrets
 import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import cluster, tokens
+from ops import cluster
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host
+from ops.secret_files import SecretFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,15 +47,6 @@ PATIENCE = {
 """Seconds a request is held, and an instance stays in rotation, by timing profile: longer than the
 profile's failover (2 to 4 s, 20 to 25 s), shorter than nginx and HAProxy wait (60 s)."""
 
-SECRETS = (
-    "autoctl_node_password",
-    "replication_password",
-    "owner_password",
-    "db_password",
-    "read_password",
-    "monitoring_password",
-)
-
 FAREWELL = """
 Holdfast is up.
 
@@ -85,7 +75,7 @@ class Stack:
         self.root = root
         self.host = Host(root)
         self.compose_file = root / "deploy" / "compose" / "compose.yaml"
-        self.secrets = self.compose_file.parent / "secrets"
+        self.secrets = SecretFiles(self.compose_file.parent / "secrets")
         # Compose wants every variable of the file even where it does not use it, as in `down`.
         kept = _settings(self.compose_file.with_name(".env"))
         self.environment = {**kept, **os.environ, "CA_BUNDLE": _ca_bundle()}
@@ -102,8 +92,10 @@ class Stack:
         begun = time.monotonic()
         self._settle_settings()
         self.environment["BASE_IMAGE"] = self.host.prepare()
-        self._make_secrets()
+        self.secrets.make()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
+        self._make_certificates()
+        self.environment["SECRETS_DIGEST"] = self.secrets.digest()
         self._start()
         self.host.remove_superseded_images()
         self._await_answer()
@@ -123,7 +115,7 @@ class Stack:
         """Stop the stack and remove its data and secrets; the images stay."""
         if self._wake_engine():
             self._take_down("Stopping the stack, removing its data", "--volumes")
-            self._remove_secrets()
+            self.secrets.remove()
             self.host.stop_engine()
 
     def distclean(self) -> None:
@@ -131,7 +123,7 @@ class Stack:
         extra = ("--volumes", "--rmi", "all")
         if self._wake_engine():
             self._take_down("Stopping the stack, removing its data and images", *extra)
-            self._remove_secrets()
+            self.secrets.remove()
             self.host.remove_images()
             self.host.stop_engine()
 
@@ -194,29 +186,20 @@ class Stack:
         patience = PATIENCE[self.environment.get("PROFILE", "fast")]
         self.environment = patience | self.environment
 
-    def _make_secrets(self) -> None:
-        # The folder keeps others out; the files are readable for the containers' own users.
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
-        self.secrets.chmod(0o700)
-        for name in SECRETS:
-            path = self.secrets / name
-            if not path.exists():
-                path.write_text(secrets.token_urlsafe(24))
-                path.chmod(0o644)
-        # Not among those: the service takes changes of it up by itself.
-        (self.secrets / tokens.FILE).touch(mode=0o644)
-        self.environment["SECRETS_DIGEST"] = self._secrets_digest()
-
-    def _secrets_digest(self) -> str:
-        """Return what tells these secrets from others, and tells nothing of them."""
-        together = hashlib.sha256()
-        for name in SECRETS:
-            together.update(hashlib.sha256((self.secrets / name).read_bytes()).digest())
-        return together.hexdigest()[:12]
-
-    def _remove_secrets(self) -> None:
-        for path in self.secrets.glob("*"):
-            path.unlink()
+    def _make_certificates(self, *, renew: bool = False) -> None:
+        """Make the CA and the certificates that are missing or near their end, or all of them."""
+        folder = self.secrets.certificates
+        command = [
+            *("docker", "run", "--rm", "--network", "none", "--cap-drop", "ALL"),
+            *("--cap-add", "DAC_OVERRIDE"),  # some of what is there has been given away
+            *("--user", f"{os.geteuid()}:{os.getegid()}", "--volume", f"{folder}:/tls"),
+            *("--workdir", "/tls", "--env", f"RENEW={'yes' if renew else 'no'}"),
+            *("--env", "CERTIFICATE_SECONDS", "--env", "EDGE_NAMES"),
+            *("holdfast-postgres", "make-certificates"),
+        ]
+        log = self._log("certificates")
+        run_step("Certificates", command, log, limit=60, environment=self.environment)
+        self.secrets.hand_over_certificates()
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""

@@ -7,7 +7,7 @@ import sys
 
 import httpx
 
-from ops.stack import SECRETS
+from ops.secret_files import PASSWORDS
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
@@ -29,7 +29,7 @@ def test_up_with_other_secrets_keeps_the_data() -> None:
     """A second checkout, or one without its secrets, makes new ones: the roles get them."""
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
         location = client.post("/api/users", json=new_user("secrets")).headers["location"]
-        for name in SECRETS:
+        for name in PASSWORDS:
             (ROOT / "deploy" / "compose" / "secrets" / name).unlink()
         done = subprocess.run(
             [sys.executable, "-m", "ops", "up"],

@@ -19,6 +19,54 @@ wait_until() {
     done
 }
 
+# The certificate in use: a copy that only this user can read, as PostgreSQL demands, at one path on all
+# nodes (pg_rewind copies configuration), outside of PGDATA (pg_basebackup replaces that).
+tls=/var/lib/postgresql/tls
+# Every libpq that is started from here, the health check of the monitor's extension and the
+# replication's included, verifies whom it talks to, and can show who it is.
+export PGSSLMODE=verify-full PGSSLROOTCERT=$tls/ca.crt PGSSLCERT=$tls/tls.crt PGSSLKEY=$tls/tls.key
+
+# Takes over the certificate that is mounted; fails when there is nothing new, or when its two halves
+# do not belong together: it is just being replaced.
+install_certificate() {
+    local from=/run/secrets/tls file
+    cmp -s "$from/tls.crt" "$tls/tls.crt" && cmp -s "$from/ca.crt" "$tls/ca.crt" && return 1
+    cmp -s <(openssl x509 -in "$from/tls.crt" -noout -pubkey 2>/dev/null) \
+        <(openssl pkey -in "$from/tls.key" -pubout 2>/dev/null) || return 1
+    install -d -m 700 "$tls"
+    for file in ca.crt tls.key tls.crt; do
+        install -m 600 "$from/$file" "$tls/$file.new"
+        mv "$tls/$file.new" "$tls/$file"
+    done
+}
+
+# A renewed certificate counts from the next connection on; those that are open go on.
+watch_certificate() {
+    while sleep 2; do
+        install_certificate || continue
+        pg_ctl --silent --pgdata "$PGDATA" reload && log "a new certificate is in use"
+    done
+}
+
+# What pg_autoctl has to know; also where it was created by an earlier version, without TLS.
+configure_tls() {
+    pg_autoctl config set ssl.active 1
+    pg_autoctl config set ssl.sslmode verify-full
+    pg_autoctl config set ssl.ca_file "$tls/ca.crt"
+    pg_autoctl config set ssl.cert_file "$tls/tls.crt"
+    pg_autoctl config set ssl.key_file "$tls/tls.key"
+} >/dev/null
+
+# Sets `now` to all passwords as they are now, without starting a process.
+read_passwords() {
+    local file password
+    now=
+    for file in /run/secrets/*_password; do
+        read -r password <"$file" || [ -n "$password" ] || return 0
+        now+="$password "
+    done
+}
+
 # libpq reads these; no password in a command line, an environment or a connection string.
 write_pgpass() {
     (
@@ -26,7 +74,8 @@ write_pgpass() {
         {
             printf '*:*:*:autoctl_node:%s\n' "$(secret autoctl_node_password)"
             printf '*:*:*:pgautofailover_replicator:%s\n' "$(secret replication_password)"
-        } >"$HOME/.pgpass"
+        } >"$HOME/.pgpass.new"
+        mv "$HOME/.pgpass.new" "$HOME/.pgpass"
     )
 }
 

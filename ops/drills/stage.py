@@ -37,6 +37,10 @@ CUT = """table netdev {table} {{
 MEND = f"nft delete table netdev {CUT_TABLE}"
 
 
+LONGEST_COMMAND = 120
+"""Characters of a command that are quoted in an error."""
+
+
 def docker(*arguments: str, text: str | None = None) -> str:
     """Run a Docker command and return its output; raise StackError with Docker's words."""
     try:
@@ -48,7 +52,8 @@ def docker(*arguments: str, text: str | None = None) -> str:
     except subprocess.TimeoutExpired:
         raise StackError(f"docker {arguments[0]} took longer than {DOCKER_LIMIT:.0f} s") from None
     if done.returncode != 0:
-        raise StackError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+        what = " ".join(arguments).partition("\n")[0][:LONGEST_COMMAND]  # some carry a script
+        raise StackError(f"docker {what}: {done.stderr.strip()}")
     return done.stdout
 
 

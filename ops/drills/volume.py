@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 ROOM = 256
 """Megabytes that are free on a bounded volume before it is filled."""
 
-MOST = 1024
-"""Megabytes of data that are copied to memory at most: what a Docker command has time for."""
+MOST = 4096
+"""Megabytes of data that are copied to memory at most: what a Docker command has time for. A node
+that has been written to for an hour has 1 GB of WAL alone (max_wal_size)."""
 
 HOME = "/var/lib/postgresql"
 BALLAST = f"{HOME}/ballast"
@@ -38,6 +39,9 @@ MAY_MOUNT = (
 BOUND = f"""set -e
 used=$(du --summarize --block-size=1M {HOME} | cut --fields=1)
 [ "$used" -le {MOST} ] || {{ echo "its data is $used MB, more than {MOST}" >&2; exit 1; }}
+free=$(awk '/MemAvailable/ {{ print int($2 / 1024) }}' /proc/meminfo)
+[ $((used + {ROOM})) -le $((free / 2)) ] ||
+    {{ echo "it takes $used MB of memory and {ROOM}, more than half of what is free" >&2; exit 1; }}
 mkdir -p {BOUNDED}
 mount -t tmpfs -o "size=$((used + {ROOM}))m" bounded {BOUNDED}
 trap 'umount --lazy {BOUNDED}' EXIT

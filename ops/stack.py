@@ -94,7 +94,7 @@ class Stack:
         self.environment["BASE_IMAGE"] = self.host.prepare()
         self.secrets.make()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
-        self._make_certificates()
+        self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
         self._start()
         self.host.remove_superseded_images()
@@ -186,7 +186,7 @@ class Stack:
         patience = PATIENCE[self.environment.get("PROFILE", "fast")]
         self.environment = patience | self.environment
 
-    def _make_certificates(self, *, renew: bool = False) -> None:
+    def make_certificates(self, *, renew: bool = False) -> None:
         """Make the CA and the certificates that are missing or near their end, or all of them."""
         folder = self.secrets.certificates
         command = [

@@ -20,6 +20,7 @@ from ops.cli.access import access
 from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, console, fail, print_json, reported
+from ops.cli.secrets import certificates, secrets
 from ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +33,8 @@ app = typer.Typer(
 maintenance = typer.Typer(help="Take a data node out for work, and back.", no_args_is_help=True)
 app.add_typer(maintenance, name="maintenance")
 app.add_typer(access, name="access")
+app.add_typer(secrets, name="secrets")
+app.add_typer(certificates, name="certificates")
 app.command()(load)
 app.command()(drill)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
-from ops.stack import SECRETS, Stack, _ca_bundle
+from ops.stack import Stack, _ca_bundle
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,19 +50,6 @@ def test_the_profile_sets_how_long_requests_are_held(monkeypatch: pytest.MonkeyP
     stack._settle_settings()
     assert stack.environment["REQUEST_DEADLINE"] == "45"
     assert stack.environment["HEALTH_GRACE"] == "77"
-
-
-def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
-    """Random, all of them, in a folder that only its owner enters; a second `up` keeps them."""
-    (tmp_path / "deploy" / "compose").mkdir(parents=True)
-    stack = Stack(tmp_path)
-    stack._make_secrets()
-    first = {name: (stack.secrets / name).read_text() for name in SECRETS}
-    stack._make_secrets()
-    assert {name: (stack.secrets / name).read_text() for name in SECRETS} == first
-    assert len(set(first.values())) == len(SECRETS)
-    assert min(len(value) for value in first.values()) >= 32
-    assert stat.S_IMODE(stack.secrets.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("missing", ["Docker Engine", "Docker Compose"])

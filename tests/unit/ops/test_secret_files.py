@@ -1,0 +1,88 @@
+"""ops.secret_files: made once, kept from others, changed in place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops import tokens
+from ops.secret_files import PASSWORDS, STATS, STATS_FILE, SecretFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SecretFiles:
+    """Secrets as the first `make up` makes them."""
+    files = SecretFiles(tmp_path / "secrets")
+    files.make()
+    (files.certificates / "ca.crt").touch()
+    return files
+
+
+def contents(files: SecretFiles) -> dict[str, str]:
+    """Return what is in each file."""
+    names = (*PASSWORDS, STATS, STATS_FILE, tokens.FILE)
+    return {name: (files.folder / name).read_text() for name in names}
+
+
+def test_made_once(files: SecretFiles) -> None:
+    """Random, all of them; a second `up` keeps them."""
+    first = contents(files)
+    files.make()
+    assert contents(files) == first
+    passwords = {first[name] for name in (*PASSWORDS, STATS)}
+    assert len(passwords) == len(PASSWORDS) + 1
+    assert min(map(len, passwords)) >= 32
+
+
+def test_kept_from_others(files: SecretFiles) -> None:
+    """Nobody but the owner enters; for root, each file is its reader's alone."""
+    assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
+    if os.geteuid() == 0:
+        modes = {
+            stat.S_IMODE(path.stat().st_mode) for path in files.folder.iterdir() if path.is_file()
+        }
+        assert all(mode & 0o077 == 0 for mode in modes)
+
+
+def test_the_digest_of_the_password_fits(files: SecretFiles) -> None:
+    """As nginx reads it: SHA-1 of password and salt, with the salt behind it."""
+    there = contents(files)
+    scheme, _, encoded = there[STATS_FILE].strip().partition(":")[2].partition("}")
+    assert scheme == "{SSHA"
+    digest, salt = b64decode(encoded)[:20], b64decode(encoded)[20:]
+    assert hashlib.sha1(there[STATS].encode() + salt, usedforsecurity=False).digest() == digest
+
+
+def test_rotation_writes_in_place(files: SecretFiles) -> None:
+    """The file that the containers have mounted, and in one piece: the length stays."""
+    path = files.folder / "db_password"
+    before, inode, digest = path.read_text(), path.stat().st_ino, files.digest()
+    files.rotate("db_password")
+    assert path.read_text() != before
+    assert len(path.read_text()) == len(before)
+    assert path.stat().st_ino == inode
+    assert files.digest() == digest
+
+
+def test_another_file_changes_the_digest(files: SecretFiles) -> None:
+    """Then containers have to be made anew: what they have mounted is not there any more."""
+    before = files.digest()
+    path = files.folder / "db_password"
+    replacement = files.folder / "new"
+    replacement.write_text("another")
+    replacement.rename(path)
+    assert files.digest() != before
+
+
+def test_removed(files: SecretFiles) -> None:
+    """All of them, certificates included."""
+    files.remove()
+    assert list(files.folder.iterdir()) == []

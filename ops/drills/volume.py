@@ -26,7 +26,7 @@ that has been written to for an hour has 1 GB of WAL alone (max_wal_size)."""
 
 HOME = "/var/lib/postgresql"
 BALLAST = f"{HOME}/ballast"
-BOUNDED = "/mnt/bounded"
+BOUNDED = "/tmp/bounded"
 IMAGE = "holdfast-postgres"
 
 MAY_MOUNT = (
@@ -85,12 +85,12 @@ def unbound(node: str, docker: Docker) -> None:
 
 def fill(node: str, docker: Docker) -> None:
     """Take all the room that is left on a bounded volume."""
-    docker("exec", "--user", "0", node, "sh", "-c", FILL)
+    docker("exec", node, "sh", "-c", FILL)
 
 
 def make_room(node: str, docker: Docker) -> None:
     """Give it back."""
-    docker("exec", "--user", "0", node, "rm", "-f", BALLAST)
+    docker("exec", node, "rm", "-f", BALLAST)
 
 
 def _in_maintenance(node: str, docker: Docker, script: str) -> None:

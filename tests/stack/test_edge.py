@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from ops import cluster
+from ops.secret_files import STATS, STATS_USER
 from tests.stack.support import ADDRESSES, BASE_URL, CLIENT_TIMEOUT, ROOT, new_user, primary
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ def test_health_says_what_it_reached(client: httpx.Client) -> None:
     assert {"status", "instance", "timestamp"} <= answer.json().keys()
 
 
+def statistics() -> tuple[str, str]:
+    """Return who may see statistics and metrics."""
+    secrets = ROOT / "deploy" / "compose" / "secrets"
+    return STATS_USER, (secrets / STATS).read_text()
+
+
 def connect(port: int, password: str | None = None) -> Awaitable[asyncpg.Connection]:
     """Log in as the service's role through a published port."""
     secret = ROOT / "deploy" / "compose" / "secrets" / "db_password"
@@ -120,8 +127,8 @@ async def test_the_write_port_leads_to_the_primary_and_the_read_port_to_all() ->
 
 def test_statistics_and_metrics_are_published() -> None:
     """Port 8404 has HAProxy's page and its Prometheus metrics."""
-    assert "pg_primary" in httpx.get("http://127.0.0.1:8404/").text
-    metrics = httpx.get("http://127.0.0.1:8404/metrics").text
+    assert "pg_primary" in httpx.get("http://127.0.0.1:8404/", auth=statistics()).text
+    metrics = httpx.get("http://127.0.0.1:8404/metrics", auth=statistics()).text
     assert 'haproxy_server_status{proxy="pg_primary",server="postgres1"' in metrics
 
 
@@ -129,7 +136,8 @@ def test_the_service_counts_its_requests(client: httpx.Client) -> None:
     """/metrics of each instance is reachable through the edge and counts by route and status."""
     for _ in range(10):
         assert client.get("/api/users").status_code == 200
-    assert 'method="GET",route="/api/users",status="200"' in client.get("/metrics").text
+    metrics = client.get("/metrics", auth=statistics()).text
+    assert 'method="GET",route="/api/users",status="200"' in metrics
 
 
 def test_every_container_has_a_health_check() -> None:

@@ -40,6 +40,8 @@ install_certificate() {
     done
 }
 
+have_certificate() { install_certificate || [ -s "$tls/tls.crt" ]; }
+
 # A renewed certificate counts from the next connection on; those that are open go on.
 watch_certificate() {
     while sleep 2; do

@@ -1,0 +1,235 @@
+"""Every door, tried by those it is not for: each of them stays out, for the reason it should."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from ops import cluster
+from tests.stack.support import DOCKER_LIMIT, ROOT, docker, primary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NODES = ("postgres1", "postgres2")
+ROLES = (
+    "postgres",
+    "holdfast_owner",
+    "holdfast_app",
+    "holdfast_read",
+    "holdfast_monitoring",
+    "holdfast_check",
+    "pgautofailover_replicator",
+    "pgautofailover_monitor",
+    "autoctl_node",
+)
+VIP = "172.30.0.100"
+CA = "/run/secrets/tls_ca"
+SECRETS = ROOT / "deploy" / "compose" / "secrets"
+
+VISITOR = "holdfast-visitor"
+
+
+@pytest.fixture(scope="module")
+def visitor(running_stack: None) -> Iterator[str]:  # noqa: ARG001 - ordering only
+    """A container that somebody else has put into the stack's network, with the tools and the CA."""
+    docker(
+        "run", "--detach", "--rm", "--name", VISITOR, "--network", "holdfast_holdfast",
+        "--volume", f"{SECRETS}/tls/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
+        "--user", "0", "--entrypoint", "sleep", "holdfast-postgres", "600",
+    )  # fmt: skip
+    yield VISITOR
+    docker("rm", "--force", VISITOR)
+
+
+def knock(container: str, conninfo: str, sql: str = "SELECT 1", **variables: str) -> str:
+    """Try to log in and run SQL; return what psql says."""
+    env = [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
+    command = ["docker", "exec", *env, container, "psql", "-w", "-qAt", "-c", sql, conninfo]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+    )
+    return (done.stdout if done.returncode == 0 else done.stderr).strip()
+
+
+def password(name: str) -> str:
+    """Return one of the stack's secrets."""
+    return (SECRETS / name).read_text().strip()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("node", ["pg-monitor", *NODES])
+@pytest.mark.parametrize("tls", ["verify-full", "disable"])
+def test_no_node_answers_who_does_not_come_by_a_proxy(
+    visitor: str, node: str, role: str, tls: str
+) -> None:
+    """With or without TLS, whatever the role, even with its password: the address is not listed."""
+    database = "pg_auto_failover" if node == "pg-monitor" else "holdfast"
+    for name in (database, "postgres"):
+        where = f"host={node} dbname={name} user={role} sslmode={tls} sslrootcert={CA}"
+        said = knock(visitor, where, PGPASSWORD=password("db_password"))
+        assert "pg_hba.conf rejects connection" in said, said
+
+
+@pytest.mark.parametrize("port", [6432, 6433])
+@pytest.mark.parametrize("role", ROLES)
+def test_the_proxies_let_no_role_in_without_its_password(
+    visitor: str, port: int, role: str
+) -> None:
+    """None, and a wrong one. Those that have no business here are rejected as such."""
+    where = (
+        f"host={VIP} port={port} dbname=holdfast user={role} sslmode=verify-full sslrootcert={CA}"
+    )
+    expected = ("pg_hba.conf rejects connection", "no password supplied")
+    said = knock(visitor, where)
+    assert any(text in said for text in expected), said
+    said = knock(visitor, where, PGPASSWORD="wrong")  # noqa: S106 - wrong on purpose
+    expected = ("pg_hba.conf rejects connection", "password authentication failed")
+    assert any(text in said for text in expected), said
+
+
+@pytest.mark.parametrize("role", ["postgres", "pgautofailover_replicator", "holdfast_check"])
+def test_no_superuser_and_no_replication_by_the_proxies(visitor: str, role: str) -> None:
+    """Whatever the password."""
+    where = f"host={VIP} port=6432 dbname=holdfast user={role} sslmode=verify-full sslrootcert={CA}"
+    said = knock(visitor, where, PGPASSWORD=password("replication_password"))
+    assert "pg_hba.conf rejects connection" in said, said
+
+
+def test_no_role_is_let_in_without_tls(visitor: str) -> None:
+    """The right role, the right password, in clear text."""
+    where = f"host={VIP} port=6432 dbname=holdfast user=holdfast_app sslmode=disable"
+    said = knock(visitor, where, PGPASSWORD=password("db_password"))
+    assert "no encryption" in said, said
+
+
+def test_the_right_one_is_let_in(visitor: str) -> None:
+    """Else the others would prove nothing."""
+    where = f"host={VIP} port=6432 dbname=holdfast user=holdfast_app sslmode=verify-full sslrootcert={CA}"
+    assert knock(visitor, where, PGPASSWORD=password("db_password")) == "1"
+
+
+def test_a_client_notices_a_wrong_ca_and_a_wrong_name(visitor: str) -> None:
+    """Of another CA; and of a host that the certificate does not name."""
+    docker(
+        "exec", visitor, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+        "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=other",
+        "-keyout", "/tmp/other.key", "-out", "/tmp/other.crt",
+    )  # fmt: skip
+    known = "port=6432 dbname=holdfast user=holdfast_app sslmode=verify-full"
+    said = knock(visitor, f"host={VIP} {known} sslrootcert=/tmp/other.crt")
+    assert "certificate verify failed" in said, said
+    said = knock(visitor, f"host=haproxy1 {known} sslrootcert={CA}")
+    assert "does not match host name" in said, said
+
+
+def test_the_check_user_sees_nothing() -> None:
+    """From a proxy's address, where it is let in without a password: only there, and no data."""
+    base = (
+        "run", "--rm", "--network", "container:haproxy1", "--entrypoint", "psql",
+        "--volume", "/etc/hosts:/etc/none:ro", "holdfast-postgres", "-w", "-qAt",
+    )  # fmt: skip
+
+    def ask(database: str, sql: str) -> str:
+        conninfo = (
+            f"host={_address(primary())} dbname={database} user=holdfast_check sslmode=disable"
+        )
+        command = ["docker", *base, "-c", sql, conninfo]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+        )
+        return (done.stdout if done.returncode == 0 else done.stderr).strip()
+
+    assert ask("postgres", "SHOW transaction_read_only") == "off"
+    assert "pg_hba.conf rejects connection" in ask("holdfast", "SELECT 1")
+    for query in (
+        "SELECT rolpassword FROM pg_authid",
+        "CREATE TABLE mine (id int)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_terminate_backend(1)",
+    ):
+        assert "permission denied" in ask("postgres", query), query
+
+
+def _address(node: str) -> str:
+    return docker("exec", node, "hostname", "-i").split()[0]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8404/", "http://127.0.0.1:8080/metrics"])
+def test_statistics_want_a_password(url: str) -> None:
+    """None, a wrong one."""
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, auth=("holdfast", "wrong")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        "pg-monitor", "postgres1", "postgres2", "haproxy1", "haproxy2", "app1", "app2",
+        "vip-access", "psql-client",
+    ],
+)  # fmt: skip
+def test_no_container_writes_its_root(container: str) -> None:
+    """Not even as root; and it has no more rights than the list in compose.yaml."""
+    for user in ("0", "100"):
+        command = ["docker", "exec", "--user", user, container, "touch", "/usr/mine"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+        )
+        assert done.returncode != 0
+        assert "Read-only file system" in done.stderr, done.stderr
+
+
+def test_every_container_is_bounded() -> None:
+    """Capabilities, privileges, memory and processes, as the engine has them."""
+    proxies = {"NET_ADMIN", "NET_BROADCAST", "NET_RAW", "SETUID", "SETGID", "SETPCAP", "KILL"}
+    shape = "{{.HostConfig.CapDrop}}|{{.HostConfig.CapAdd}}|{{.HostConfig.SecurityOpt}}|"
+    shape += "{{.HostConfig.Memory}}|{{.HostConfig.PidsLimit}}|{{.HostConfig.ReadonlyRootfs}}"
+    for container in cluster.containers():
+        inspected = docker("inspect", "--format", shape, container.name).strip()
+        dropped, added, security, memory, processes, read_only = inspected.split("|")
+        assert dropped == "[ALL]", container.name
+        allowed = proxies if container.name.startswith("haproxy") else set()
+        given = {name.removeprefix("CAP_") for name in added.strip("[]").split()}
+        assert given == allowed, container.name
+        assert "no-new-privileges" in security
+        assert int(memory) > 0
+        assert processes.lstrip("0<nil>")
+        assert read_only == "true"
+
+
+def test_only_the_edge_is_published() -> None:
+    """Five ports of one container, on loopback."""
+    published = {
+        container.name: docker("port", container.name).split() for container in cluster.containers()
+    }
+    assert {name for name, ports in published.items() if ports} == {"vip-access"}
+    bound = {word for word in published["vip-access"] if ":" in word}
+    assert bound == {f"127.0.0.1:{port}" for port in (8080, 8443, 8404, 6432, 6433)}
+
+
+def test_no_secret_is_told() -> None:
+    """Not by an environment, a command line, an inspection, an image's history, or a log."""
+    values = {path.name: path.read_text().strip() for path in SECRETS.glob("*_password")}
+    assert len(values) > 5
+    told = {}
+    for container in cluster.containers():
+        told[f"inspect {container.name}"] = docker("inspect", container.name)
+        logs = subprocess.run(
+            ["docker", "logs", container.name],
+            capture_output=True, text=True, check=True, timeout=DOCKER_LIMIT,
+        )  # fmt: skip
+        told[f"logs {container.name}"] = logs.stdout + logs.stderr
+        if container.state == "running":
+            told[f"processes of {container.name}"] = docker(
+                "top", container.name, "-eo", "pid,args"
+            )
+    for image in ("postgres", "haproxy", "nginx", "service", "client"):
+        told[f"image {image}"] = docker("history", "--no-trunc", f"holdfast-{image}")
+    found = [
+        (place, name) for place, text in told.items() for name, v in values.items() if v in text
+    ]
+    assert found == []

@@ -1,0 +1,109 @@
+"""Passwords and certificates of a running stack, renewed under writes: nothing fails."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from ops.secret_files import PASSWORDS
+from tests.stack.support import (
+    REDUNDANT_LIMIT,
+    RESUME_LIMIT,
+    ROOT,
+    Writer,
+    docker,
+    is_whole,
+    primary,
+    sql,
+    wait_until,
+)
+
+ROTATION_LIMIT = 300.0
+"""Seconds for all passwords, one after another."""
+
+SECRETS = ROOT / "deploy" / "compose" / "secrets"
+CA = SECRETS / "tls" / "ca.crt"
+EDGE, NODES = "vip-access:8443", ("pg-monitor:5432", "postgres1:5432", "postgres2:5432")
+MINUTES = 5
+
+
+def holdfast(*arguments: str, **variables: str) -> str:
+    """Run the command, which must succeed."""
+    done = subprocess.run(
+        [str(ROOT / "holdfast"), *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=ROTATION_LIMIT,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ends(server: str) -> datetime:
+    """Return when the certificate ends that a server shows."""
+    start = ("-starttls", "postgres") if server in NODES else ()
+    ask = "openssl s_client -connect {} {} </dev/null 2>/dev/null | openssl x509 -noout -enddate"
+    command = ask.format(server, " ".join(start))
+    told = docker("exec", "pg-monitor", "sh", "-c", command).strip().partition("=")[2]
+    return datetime.strptime(told, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
+
+
+def test_all_passwords_are_rotated() -> None:
+    """Each is another one then, where it is set and where it is used, and no write failed."""
+    before = {name: (SECRETS / name).read_text() for name in PASSWORDS}
+    old = docker("exec", "psql-client", "cat", "/tmp/.pgpass")
+    with Writer() as writer:
+        said = holdfast("secrets", "rotate")
+        writer.await_writes()
+    assert all(name in said for name in PASSWORDS)
+    assert writer.failed == []
+    assert writer.lost() == set()
+    assert all((SECRETS / name).read_text() != before[name] for name in PASSWORDS)
+    wait_until(
+        "psql-client to have the new one",
+        RESUME_LIMIT,
+        lambda: docker("exec", "psql-client", "cat", "/tmp/.pgpass") != old,
+    )
+    assert sql("SELECT 1") == ["1"]
+
+
+def test_a_standby_comes_back_with_rotated_passwords() -> None:
+    """It replicates by a connection that was made before; the next one takes the new password."""
+    holdfast("secrets", "rotate", "replication_password", "autoctl_node_password")
+    docker("restart", next(name for name in ("postgres1", "postgres2") if name != primary()))
+    wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
+
+
+def test_certificates_are_renewed() -> None:
+    """By ones that last minutes, and back; all servers show them, and no write failed."""
+    try:
+        with Writer() as writer:
+            holdfast("certificates", "renew", CERTIFICATE_SECONDS=str(60 * MINUTES))
+            soon = datetime.now(UTC) + timedelta(minutes=MINUTES + 1)
+            for server in (EDGE, *NODES):
+                wait_until(f"{server}'s new one", RESUME_LIMIT, lambda: ends(server) < soon)  # noqa: B023
+            writer.await_writes()
+            docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+            writer.await_writes()
+    finally:
+        holdfast("certificates", "renew")
+    assert writer.failed == []
+    assert writer.lost() == set()
+    for server in (EDGE, *NODES):
+        wait_until(f"{server}'s long one", RESUME_LIMIT, lambda: ends(server) > soon)  # noqa: B023
+
+
+def test_https_at_the_edge() -> None:
+    """HTTP/1.1 here; name and chain are verified with the stack's CA, and with no other."""
+    url = "https://localhost:8443/livez"
+    trusting = ssl.create_default_context(cafile=str(CA))
+    answer = httpx.get(url, verify=trusting)
+    assert answer.status_code == 200
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "strict-transport-security" not in answer.headers
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(url)

@@ -21,6 +21,7 @@ from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, console, fail, print_json, reported
 from ops.cli.secrets import certificates, secrets
+from ops.diagnosis import diagnose
 from ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ def status(
         print_json(status_view.as_data(now))
     else:
         status_view.show(now)
-    raise typer.Exit(Exit.OK if now.whole else Exit.UNSOUND)
+    raise typer.Exit(Exit.UNSOUND if diagnose(now) or not now.whole else Exit.OK)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def test_the_proxies_let_no_role_in_without_its_password(
     expected = ("pg_hba.conf rejects connection", "no password supplied")
     said = knock(visitor, where)
     assert any(text in said for text in expected), said
-    said = knock(visitor, where, PGPASSWORD="wrong")  # noqa: S106 - wrong on purpose
+    said = knock(visitor, where, PGPASSWORD="wrong")
     expected = ("pg_hba.conf rejects connection", "password authentication failed")
     assert any(text in said for text in expected), said
 

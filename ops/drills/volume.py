@@ -26,7 +26,7 @@ that has been written to for an hour has 1 GB of WAL alone (max_wal_size)."""
 
 HOME = "/var/lib/postgresql"
 BALLAST = f"{HOME}/ballast"
-BOUNDED = "/tmp/bounded"
+BOUNDED = "/tmp/bounded"  # noqa: S108 - the container's own
 IMAGE = "holdfast-postgres"
 
 MAY_MOUNT = (

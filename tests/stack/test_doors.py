@@ -28,6 +28,7 @@ ROLES = (
 )
 VIP = "172.30.0.100"
 CA = "/run/secrets/tls_ca"
+VERIFIED = f"sslmode=verify-full sslrootcert={CA}"
 SECRETS = ROOT / "deploy" / "compose" / "secrets"
 
 VISITOR = "holdfast-visitor"
@@ -35,7 +36,7 @@ VISITOR = "holdfast-visitor"
 
 @pytest.fixture(scope="module")
 def visitor(running_stack: None) -> Iterator[str]:  # noqa: ARG001 - ordering only
-    """A container that somebody else has put into the stack's network, with the tools and the CA."""
+    """A container that somebody has put into the stack's network, with the tools and the CA."""
     docker(
         "run", "--detach", "--rm", "--name", VISITOR, "--network", "holdfast_holdfast",
         "--volume", f"{SECRETS}/tls/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
@@ -80,9 +81,7 @@ def test_the_proxies_let_no_role_in_without_its_password(
     visitor: str, port: int, role: str
 ) -> None:
     """None, and a wrong one. Those that have no business here are rejected as such."""
-    where = (
-        f"host={VIP} port={port} dbname=holdfast user={role} sslmode=verify-full sslrootcert={CA}"
-    )
+    where = f"host={VIP} port={port} dbname=holdfast user={role} {VERIFIED}"
     expected = ("pg_hba.conf rejects connection", "no password supplied")
     said = knock(visitor, where)
     assert any(text in said for text in expected), said
@@ -94,7 +93,7 @@ def test_the_proxies_let_no_role_in_without_its_password(
 @pytest.mark.parametrize("role", ["postgres", "pgautofailover_replicator", "holdfast_check"])
 def test_no_superuser_and_no_replication_by_the_proxies(visitor: str, role: str) -> None:
     """Whatever the password."""
-    where = f"host={VIP} port=6432 dbname=holdfast user={role} sslmode=verify-full sslrootcert={CA}"
+    where = f"host={VIP} port=6432 dbname=holdfast user={role} {VERIFIED}"
     said = knock(visitor, where, PGPASSWORD=password("replication_password"))
     assert "pg_hba.conf rejects connection" in said, said
 
@@ -108,7 +107,7 @@ def test_no_role_is_let_in_without_tls(visitor: str) -> None:
 
 def test_the_right_one_is_let_in(visitor: str) -> None:
     """Else the others would prove nothing."""
-    where = f"host={VIP} port=6432 dbname=holdfast user=holdfast_app sslmode=verify-full sslrootcert={CA}"
+    where = f"host={VIP} port=6432 dbname=holdfast user=holdfast_app {VERIFIED}"
     assert knock(visitor, where, PGPASSWORD=password("db_password")) == "1"
 
 
@@ -117,10 +116,10 @@ def test_a_client_notices_a_wrong_ca_and_a_wrong_name(visitor: str) -> None:
     docker(
         "exec", visitor, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
         "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=other",
-        "-keyout", "/tmp/other.key", "-out", "/tmp/other.crt",
+        "-keyout", "/var/tmp/other.key", "-out", "/var/tmp/other.crt",
     )  # fmt: skip
     known = "port=6432 dbname=holdfast user=holdfast_app sslmode=verify-full"
-    said = knock(visitor, f"host={VIP} {known} sslrootcert=/tmp/other.crt")
+    said = knock(visitor, f"host={VIP} {known} sslrootcert=/var/tmp/other.crt")
     assert "certificate verify failed" in said, said
     said = knock(visitor, f"host=haproxy1 {known} sslrootcert={CA}")
     assert "does not match host name" in said, said

@@ -29,6 +29,7 @@ ROTATION_LIMIT = 300.0
 SECRETS = ROOT / "deploy" / "compose" / "secrets"
 CA = SECRETS / "tls" / "ca.crt"
 EDGE, NODES = "vip-access:8443", ("pg-monitor:5432", "postgres1:5432", "postgres2:5432")
+PGPASS = "/tmp/.pgpass"  # noqa: S108 - the container's own
 MINUTES = 5
 
 
@@ -55,7 +56,7 @@ def ends(server: str) -> datetime:
 def test_all_passwords_are_rotated() -> None:
     """Each is another one then, where it is set and where it is used, and no write failed."""
     before = {name: (SECRETS / name).read_text() for name in PASSWORDS}
-    old = docker("exec", "psql-client", "cat", "/tmp/.pgpass")
+    old = docker("exec", "psql-client", "cat", PGPASS)
     with Writer() as writer:
         said = holdfast("secrets", "rotate")
         writer.await_writes()
@@ -66,7 +67,7 @@ def test_all_passwords_are_rotated() -> None:
     wait_until(
         "psql-client to have the new one",
         RESUME_LIMIT,
-        lambda: docker("exec", "psql-client", "cat", "/tmp/.pgpass") != old,
+        lambda: docker("exec", "psql-client", "cat", PGPASS) != old,
     )
     assert sql("SELECT 1") == ["1"]
 

@@ -32,6 +32,7 @@ VERIFIED = f"sslmode=verify-full sslrootcert={CA}"
 SECRETS = ROOT / "deploy" / "compose" / "secrets"
 
 VISITOR = "holdfast-visitor"
+OTHER = "/var/tmp/other"  # noqa: S108 - the container's own
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +117,10 @@ def test_a_client_notices_a_wrong_ca_and_a_wrong_name(visitor: str) -> None:
     docker(
         "exec", visitor, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
         "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=other",
-        "-keyout", "/var/tmp/other.key", "-out", "/var/tmp/other.crt",
+        "-keyout", f"{OTHER}.key", "-out", f"{OTHER}.crt",
     )  # fmt: skip
     known = "port=6432 dbname=holdfast user=holdfast_app sslmode=verify-full"
-    said = knock(visitor, f"host={VIP} {known} sslrootcert=/var/tmp/other.crt")
+    said = knock(visitor, f"host={VIP} {known} sslrootcert={OTHER}.crt")
     assert "certificate verify failed" in said, said
     said = knock(visitor, f"host=haproxy1 {known} sslrootcert={CA}")
     assert "does not match host name" in said, said

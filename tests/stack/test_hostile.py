@@ -67,8 +67,10 @@ def raw(request: bytes) -> tuple[int, str, bytes]:
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
         (b"POST /api/users HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
         (
-            b"POST /api/users HTTP/1.1\r\nHost: a\r\n"
-            b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+            (
+                b"POST /api/users HTTP/1.1\r\nHost: a\r\n"
+                b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"
+            ),
             400,
         ),
         (b"POST /api/users HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n{}", 413),

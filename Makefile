@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes fmt lock
@@ -45,11 +46,15 @@ psql:  ## psql through the write port
 dev: $(VENV)/ready  ## the service on an embedded cluster: no Docker, no root
 	@$(BIN)/python -m ops.dev $(ARGS)
 
-check: $(VENV)/ready  ## fast: lint, types, import contracts, unit and integration tests
+check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and integration tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck --external-sources $(SCRIPTS)
+	$(BIN)/hadolint deploy/*/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	@$(BIN)/python -m ops.audit
 	$(BIN)/python -m pytest tests/unit tests/integration
 
 check-long: $(VENV)/ready  ## property tests with 2,000 new histories

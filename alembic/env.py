@@ -171,7 +171,8 @@ async def take_lock(connection: AsyncConnection, deadline: float) -> None:
 
 async def set_lock_timeout(connection: AsyncConnection, seconds: float) -> None:
     """Bound the wait for each lock of this session."""
-    await connection.execute(sa.text(f"SET lock_timeout = {round(seconds * 1000)}"))
+    setting = sa.text("SELECT set_config('lock_timeout', :milliseconds, false)")
+    await connection.execute(setting, {"milliseconds": str(round(seconds * 1000))})
     await connection.commit()
 
 

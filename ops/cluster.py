@@ -100,8 +100,12 @@ def last_words(container: str, lines: int = 10) -> list[str]:
 
 def containers() -> list[Container]:
     """Return the stack's containers, whatever their state, by name."""
-    project = "label=com.docker.compose.project=holdfast"
-    listing = docker("ps", "--all", "--format", "{{json .}}", "--filter", project)
+    # The project's label alone is on its images, too, and so on whatever else is run from them.
+    labels = ("project=holdfast", "container-number")
+    filters = [
+        word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")
+    ]
+    listing = docker("ps", "--all", "--format", "{{json .}}", *filters)
     rows = [json.loads(line) for line in listing.splitlines()]
     found = [Container(row["Names"], row["State"], row["Status"]) for row in rows]
     return sorted(found, key=lambda container: container.name)
@@ -119,7 +123,7 @@ def find_primary() -> str | None:
 
 def holds_vip(proxy: str) -> bool:
     """Tell whether a proxy has the virtual IP."""
-    return f" {VIP}/" in ask(proxy, "ip", "-4", "address", "show", "eth0")
+    return f" {VIP}/" in ask(proxy, "ip", "-4", "address", "show")
 
 
 def find_vip_holder() -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops import cluster, operate
 from ops.console import StackError
-from ops.secret_files import PASSWORDS
+from ops.secret_files import PASSWORDS, STATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,11 +29,16 @@ MONITORS = "autoctl_node"
 
 def rotate(files: SecretFiles, names: Sequence[str], say: Callable[[str], None]) -> None:
     """Change the passwords in these files, all if none is named. Raises StackError."""
-    unknown = sorted(set(names) - set(PASSWORDS))
+    there_are = (*PASSWORDS, STATS)
+    unknown = sorted(set(names) - set(there_are))
     if unknown:
-        raise StackError(f"there is no secret {unknown[0]}; there are {', '.join(PASSWORDS)}")
+        raise StackError(f"there is no secret {unknown[0]}; there are {', '.join(there_are)}")
     operate.await_whole()
-    for name in names or PASSWORDS:
+    for name in names or there_are:
+        if name == STATS:
+            files.rotate(name)
+            say(f"{name:<22} changed: statistics and metrics ask for the new one")
+            continue
         role = PASSWORDS[name]
         before = _verifier(role)
         if not before:

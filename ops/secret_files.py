@@ -71,10 +71,7 @@ class SecretFiles:
             path.write_text(secrets.token_urlsafe(RANDOM_BYTES))
         users = self.folder / STATS_FILE
         if not users.exists():
-            # 192 random bits: a fast hash is enough. The only one of nginx's own with a salt.
-            salt = secrets.token_bytes(8)
-            digest = hashlib.sha1(path.read_bytes() + salt, usedforsecurity=False).digest()
-            users.write_text(f"{STATS_USER}:{{SSHA}}{b64encode(digest + salt).decode()}\n")
+            users.write_bytes(_user_line(path.read_bytes()))
         _hand_over(users)
 
     def hand_over_certificates(self) -> None:
@@ -86,14 +83,11 @@ class SecretFiles:
                     _hand_over(path)
 
     def rotate(self, name: str) -> None:
-        """Write another password, in place and in one piece, as it has the same length."""
+        """Write another password."""
         new = secrets.token_urlsafe(RANDOM_BYTES).encode()
-        descriptor = os.open(self.folder / name, os.O_WRONLY)
-        try:
-            os.pwrite(descriptor, new, 0)
-            os.ftruncate(descriptor, len(new))
-        finally:
-            os.close(descriptor)
+        _overwrite(self.folder / name, new)
+        if name == STATS:
+            _overwrite(self.folder / STATS_FILE, _user_line(new))
 
     def digest(self) -> str:
         """Return what tells the files that are mounted from others; nothing of what is in them."""
@@ -110,6 +104,24 @@ class SecretFiles:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _user_line(password: bytes) -> bytes:
+    """Return the line by which nginx knows the one who may see statistics."""
+    # 192 random bits: a fast hash is enough. The only one of nginx's own with a salt.
+    salt = secrets.token_bytes(8)
+    digest = hashlib.sha1(password + salt, usedforsecurity=False).digest()
+    return f"{STATS_USER}:{{SSHA}}{b64encode(digest + salt).decode()}\n".encode()
+
+
+def _overwrite(path: Path, new: bytes) -> None:
+    """Write a file in place and in one piece, as what it had is as long."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, new, 0)
+        os.ftruncate(descriptor, len(new))
+    finally:
+        os.close(descriptor)
 
 
 def _hand_over(path: Path) -> None:

@@ -37,6 +37,8 @@ STOP_LIMIT = 180.0
 SWITCHOVER_LIMIT = 60.0
 """Seconds for a planned switchover."""
 
+OLD_NETWORK = "holdfast_holdfast"
+
 POLL = 0.3
 """Seconds between two looks at something that is waited for."""
 
@@ -203,6 +205,7 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
+        self._leave_old_network()
         seen: dict[str, str] = {}
         try:
             self._compose(
@@ -221,6 +224,16 @@ class Stack:
             progress.note(note)
             time.sleep(POLL)
         progress.done("all healthy")
+
+    def _leave_old_network(self) -> None:
+        """Versions before TLS had one network, with addresses that one of the two has now."""
+        if OLD_NETWORK in cluster.docker("network", "ls", "--format", "{{.Name}}").split():
+            self._take_down("Stopping the stack of a version that had one network")
+            for container in cluster.docker(
+                "ps", "--all", "--quiet", "--filter", f"network={OLD_NETWORK}"
+            ).split():
+                cluster.docker("rm", "--force", container)
+            cluster.docker("network", "rm", OLD_NETWORK)
 
     def _show_changes(self, progress: Progress, seen: dict[str, str]) -> str:
         """Print what has become ready; return what is waited for, or nothing."""

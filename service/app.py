@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from service.api import documentation, health, problems
@@ -29,6 +30,33 @@ Send `Idempotency-Key` with a write, and send it again with the same key as ofte
 applied once. Send a write's `Consistency-Token` with a read, and it sees at least that write. Send
 a user's `ETag` as `If-Match` with a change, and nobody else's is overwritten.
 `Request-Timeout` shortens the time for which a request is held through a failover."""
+
+ASKED = (
+    "Authorization",
+    "Consistency-Token",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Prefer",
+    "Request-Timeout",
+    "X-Request-Id",
+)
+TOLD = (
+    "Consistency-Token",
+    "Durability",
+    "ETag",
+    "Idempotency-Replayed",
+    "Location",
+    "Preference-Applied",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Attempts",
+    "X-Instance",
+    "X-Request-Id",
+    "X-Route",
+)
+"""Headers that pages of CORS_ORIGINS may send, and see."""
 
 
 def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAPI:
@@ -63,6 +91,14 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     problems.register(app)
     app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
     app.add_middleware(AccessMiddleware, access=Access(settings.access), tokens=_tokens(settings))
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=ASKED,
+            expose_headers=TOLD,
+        )
     app.add_middleware(
         RequestMiddleware,
         instance=settings.app_name,

@@ -23,6 +23,9 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 # Both end up in places that take no arbitrary text: a response header, a startup message.
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
 
+_ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
+ORIGINS = rf"^(?:{_ORIGIN}(?:,{_ORIGIN})*)?$"
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names the variable and what it may be."""
@@ -86,6 +89,8 @@ class Settings(BaseSettings):
     # Which requests to /api need a bearer token, and the file of those (service/api/access.py).
     access: Literal["open", "writes", "all"] = "open"
     access_tokens_file: Path = Path(DEFAULT_SECRETS_DIR, "access_tokens")
+    # Origins, by commas, whose pages may call the API from a browser: https://app.example.org
+    cors_origins: Annotated[str, Field(pattern=ORIGINS)] = ""
     http_max_body: Annotated[int, Field(ge=1)] = 65536  # bytes
     # Neither route served for this long: out of rotation. Longer than a failover that is held.
     health_grace: Seconds = 30.0
@@ -120,6 +125,11 @@ class Settings(BaseSettings):
                 return (_secrets_directory() / name).read_text(encoding="utf-8").strip()
         value = getattr(self, name)
         return value.get_secret_value() if value else ""
+
+    @property
+    def origins(self) -> list[str]:
+        """Those of CORS_ORIGINS."""
+        return self.cors_origins.split(",") if self.cors_origins else []
 
     @property
     def read_host(self) -> str:

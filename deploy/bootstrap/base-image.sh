@@ -6,7 +6,7 @@
 # shellcheck source=deploy/bootstrap/lib.sh
 source "$(dirname "$0")/lib.sh"
 may_install=${1:-yes}
-official=debian:trixie-slim
+official=debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f
 own=holdfast-base:trixie
 
 for image in "$official" "$own"; do

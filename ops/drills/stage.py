@@ -29,10 +29,16 @@ CUT_MOST = 120
 """Seconds after which a cut ends by itself, should the drill's process die."""
 
 CUT = """table netdev {table} {{
-    chain received {{ type filter hook ingress device eth0 priority 0; {received} drop; }}
-    chain sent {{ type filter hook egress device eth0 priority 0; {sent} drop; }}
+    chain received-{device} {{
+        type filter hook ingress device {device} priority 0; {received} drop;
+    }}
+    chain sent-{device} {{
+        type filter hook egress device {device} priority 0; {sent} drop;
+    }}
 }}"""
-"""At the device: ARP and what keepalived sends past the IP stack are dropped as well."""
+"""At each device: ARP and what keepalived sends past the IP stack are dropped as well."""
+
+LOOPBACK = "lo"
 
 MEND = f"nft delete table netdev {CUT_TABLE}"
 
@@ -143,10 +149,16 @@ class Stage:
         )  # fmt: skip
         whom = f" from {other}" if other else ""
         self.mark(f"{container} cut off{whom}", "fault")
-        rules = CUT.format(
-            table=CUT_TABLE,
-            received=f"ip saddr {address}" if address else "",
-            sent=f"ip daddr {address}" if address else "",
+        devices = docker("exec", helper, "ls", "/sys/class/net").split()
+        rules = "\n".join(
+            CUT.format(
+                table=CUT_TABLE,
+                device=device,
+                received=f"ip saddr {address}" if address else "",
+                sent=f"ip daddr {address}" if address else "",
+            )
+            for device in devices
+            if device != LOOPBACK
         )
         docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 BASE_URL = "http://127.0.0.1:8080"
-ADDRESSES = {"172.30.0.21": "postgres1", "172.30.0.22": "postgres2", "172.30.0.23": "postgres3"}
+ADDRESSES = {"172.30.1.21": "postgres1", "172.30.1.22": "postgres2", "172.30.1.23": "postgres3"}
 
 CUT = "holdfast_test_cut"
 """The nftables table of `dropping`."""
@@ -80,7 +80,7 @@ def start(*containers: str) -> None:
 
 
 def address(container: str) -> str:
-    """Return a container's address in the stack's network."""
+    """Return the address of a container that is in one network."""
     return docker("exec", container, "hostname", "-i").strip()
 
 

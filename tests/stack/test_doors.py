@@ -31,18 +31,23 @@ CA = "/run/secrets/tls_ca"
 VERIFIED = f"sslmode=verify-full sslrootcert={CA}"
 SECRETS = ROOT / "deploy" / "compose" / "secrets"
 
+PEEP = "curl --silent --max-time 2 http://{address}:5432/"
+REFUSED_OR_LATE = (7, 28)
+"""Of curl; PostgreSQL, where it can be reached, hangs up on what is not its protocol."""
+
 VISITOR = "holdfast-visitor"
 OTHER = "/var/tmp/other"  # noqa: S108 - the container's own
 
 
 @pytest.fixture(scope="module")
 def visitor(running_stack: None) -> Iterator[str]:  # noqa: ARG001 - ordering only
-    """A container that somebody has put into the stack's network, with the tools and the CA."""
+    """A container that somebody has put into both networks, with the tools and the CA."""
     docker(
-        "run", "--detach", "--rm", "--name", VISITOR, "--network", "holdfast_holdfast",
+        "run", "--detach", "--rm", "--name", VISITOR, "--network", "holdfast_database",
         "--volume", f"{SECRETS}/tls/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
         "--user", "0", "--entrypoint", "sleep", "holdfast-postgres", "600",
     )  # fmt: skip
+    docker("network", "connect", "holdfast_edge", VISITOR)
     yield VISITOR
     docker("rm", "--force", VISITOR)
 
@@ -60,6 +65,19 @@ def knock(container: str, conninfo: str, sql: str = "SELECT 1", **variables: str
 def password(name: str) -> str:
     """Return one of the stack's secrets."""
     return (SECRETS / name).read_text().strip()
+
+
+@pytest.mark.parametrize("address", ["172.30.1.10", "172.30.1.21", "172.30.1.22"])
+def test_nothing_leads_from_the_edge_to_a_node(address: str) -> None:
+    """Only the proxies are in both networks."""
+
+    def reaches(container: str) -> bool:
+        command = ["docker", "exec", container, "sh", "-c", PEEP.format(address=address)]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=DOCKER_LIMIT)
+        return done.returncode not in REFUSED_OR_LATE
+
+    assert reaches("haproxy1")
+    assert not any(reaches(container) for container in ("psql-client", "app1", "vip-access"))
 
 
 @pytest.mark.parametrize("role", ROLES)

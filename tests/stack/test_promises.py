@@ -123,11 +123,12 @@ def test_an_app_falls_silent() -> None:
 
 
 def test_the_proxy_with_the_virtual_ip_loses_its_cable() -> None:
-    """As above, for a proxy: nobody closes the connections it had."""
+    """As above, for a proxy and both of its: nobody closes the connections it had."""
     holder = cluster.find_vip_holder()
     assert holder is not None
     with Load(keyed=True) as load:
-        docker("exec", holder, "ip", "link", "set", "eth0", "down")
+        for device in ("eth0", "eth1"):
+            docker("exec", holder, "ip", "link", "set", device, "down")
         load.run_for(SILENT)
         kill(holder)  # a new one has its cable again
         start(holder)

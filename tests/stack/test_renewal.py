@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from ops.secret_files import PASSWORDS
+from ops.secret_files import PASSWORDS, STATS, STATS_USER
 from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
@@ -55,15 +55,20 @@ def ends(server: str) -> datetime:
 
 def test_all_passwords_are_rotated() -> None:
     """Each is another one then, where it is set and where it is used, and no write failed."""
-    before = {name: (SECRETS / name).read_text() for name in PASSWORDS}
+    before = {name: (SECRETS / name).read_text() for name in (*PASSWORDS, STATS)}
     old = docker("exec", "psql-client", "cat", PGPASS)
     with Writer() as writer:
         said = holdfast("secrets", "rotate")
         writer.await_writes()
-    assert all(name in said for name in PASSWORDS)
+    assert all(name in said for name in (*PASSWORDS, STATS))
+    statistics = "http://127.0.0.1:8404/"
+    assert (
+        httpx.get(statistics, auth=(STATS_USER, (SECRETS / STATS).read_text())).status_code == 200
+    )
+    assert httpx.get(statistics, auth=(STATS_USER, before[STATS])).status_code == 401
     assert writer.failed == []
     assert writer.lost() == set()
-    assert all((SECRETS / name).read_text() != before[name] for name in PASSWORDS)
+    assert all((SECRETS / name).read_text() != text for name, text in before.items())
     wait_until(
         "psql-client to have the new one",
         RESUME_LIMIT,

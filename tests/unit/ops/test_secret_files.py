@@ -52,8 +52,11 @@ def test_kept_from_others(files: SecretFiles) -> None:
         assert all(mode & 0o077 == 0 for mode in modes)
 
 
-def test_the_digest_of_the_password_fits(files: SecretFiles) -> None:
+@pytest.mark.parametrize("rotated", [False, True])
+def test_the_digest_of_the_password_fits(files: SecretFiles, *, rotated: bool) -> None:
     """As nginx reads it: SHA-1 of password and salt, with the salt behind it."""
+    if rotated:
+        files.rotate(STATS)
     there = contents(files)
     scheme, _, encoded = there[STATS_FILE].strip().partition(":")[2].partition("}")
     assert scheme == "{SSHA"

@@ -1,0 +1,94 @@
+"""What compose.yaml grants: nothing beyond what is listed here, to nobody."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose" / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+CAPABILITIES = {
+    name: {"NET_ADMIN", "NET_BROADCAST", "NET_RAW", "SETUID", "SETGID", "SETPCAP", "KILL"}
+    for name in ("haproxy1", "haproxy2")
+}
+NODES = {"pg-monitor", "postgres1", "postgres2", "postgres3"}
+PROXIES = {"haproxy1", "haproxy2"}
+SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_is_confined(name: str) -> None:
+    """By what every part of the stack has in common."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert set(service.get("cap_add", [])) == CAPABILITIES.get(name, set())
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
+    assert service["mem_limit"]
+    assert "privileged" not in service
+    assert not {"host"} & {
+        service.get(kind) for kind in ("pid", "ipc", "network_mode", "userns_mode")
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_nothing_of_the_host_is_mounted(name: str) -> None:
+    """Named volumes, and secrets."""
+    for volume in SERVICES[name].get("volumes", []):
+        assert volume.partition(":")[0] in COMPOSE["volumes"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_in_an_environment(name: str) -> None:
+    """A secret is a file."""
+    found = [key for key in SERVICES[name].get("environment", {}) if SECRET.search(key)]
+    assert found == []
+
+
+def test_only_the_edge_is_published() -> None:
+    """On loopback, unless BIND_ADDRESS says otherwise."""
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["vip-access"]
+    for port in SERVICES["vip-access"]["ports"]:
+        assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
+
+
+def test_only_the_proxies_are_in_both_networks() -> None:
+    """Nodes and monitor in the one that leads nowhere, everything else in the other."""
+    for name, service in SERVICES.items():
+        expected = {"database"} if name in NODES else {"edge"}
+        assert set(service["networks"]) == (
+            expected | {"edge", "database"} if name in PROXIES else expected
+        )
+    assert COMPOSE["networks"]["database"]["internal"] is True
+
+
+def test_addresses_are_in_the_lower_half() -> None:
+    """Of their networks: Docker gives out the upper one by itself."""
+    for name, service in SERVICES.items():
+        networks = service["networks"]
+        for network, options in networks.items() if isinstance(networks, dict) else ():
+            taken = ipaddress.ip_address(options["ipv4_address"])
+            pool = COMPOSE["networks"][network]["ipam"]["config"][0]
+            assert taken in ipaddress.ip_network(pool["subnet"]), name
+            assert taken not in ipaddress.ip_network(pool["ip_range"]), name
+
+
+def test_one_base_image_by_digest() -> None:
+    """The same wherever it is named."""
+    files = [*(ROOT / "deploy").glob("*/Dockerfile"), ROOT / "deploy/bootstrap/base-image.sh"]
+    files.append(ROOT / "deploy/compose/compose.yaml")
+    named = {
+        found
+        for path in files
+        for found in re.findall(r"debian:[\w.-]+(?:@sha256:[0-9a-f]{64})?", path.read_text())
+    }
+    assert len(named) == 1
+    assert "@sha256:" in named.pop()

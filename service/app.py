@@ -9,7 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import Receive, Scope, Send
 
 from service.api import documentation, health, problems
-from service.api.access import Access, AccessMiddleware, Tokens, TokensError
+from service.api.access import Access, AccessMiddleware, Tokens, TokensError, describe
 from service.api.limits import BodyLimitMiddleware
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
 from service.lifecycle import Lifecycle
@@ -87,7 +87,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     app.state.users = UserService(database)
     app.include_router(users.router)
     app.include_router(health.router)
-    documentation.mount(app)
+    documentation.mount(app, partial(describe, access=Access(settings.access)))
     problems.register(app)
     app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
     app.add_middleware(AccessMiddleware, access=Access(settings.access), tokens=_tokens(settings))

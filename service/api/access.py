@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import structlog
 from fastapi.security import HTTPBearer
@@ -61,6 +62,21 @@ class Right(StrEnum):
 
 class TokensError(Exception):
     """The file of tokens is missing or wrong; the message says where, and quotes nothing of it."""
+
+
+def describe(schema: dict[str, Any], access: Access) -> dict[str, Any]:
+    """Make an OpenAPI document say which operations ask for a token, and which only take one."""
+    for operations in schema["paths"].values():
+        for method, operation in operations.items():
+            if "security" not in operation or access is Access.ALL:
+                continue
+            if access is Access.OPEN:
+                del operation["security"]
+            elif method.upper() in SAFE:
+                operation["security"].insert(0, {})  # none will do as well
+    if access is Access.OPEN:
+        del schema["components"]["securitySchemes"]
+    return schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ _TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 _TAGS = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
 # A strong tag that is one of ours: nothing changes 10**18 times, which a bigint still holds.
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
+# Documented is the plain part of what RFC 9110 lets through.
+_PLAIN = r'(W/)?"[!#-~]*"'
+_EITHER = {"pattern": rf"^(\*|{_PLAIN}(, {_PLAIN})*)$", "examples": ['"3"']}
 _ETAG = {
     "description": 'The version, as a strong entity tag such as `"3"`',
     "schema": {"type": "string"},
@@ -77,6 +80,7 @@ async def _if_match(
             alias=IF_MATCH,
             description="The `ETag` of the version that is to be changed, or several, or `*`: when "
             "there is another by now nothing is changed, and the answer is 412.",
+            json_schema_extra=_EITHER,
         ),
     ] = None,
 ) -> list[int] | None:
@@ -95,6 +99,7 @@ async def _if_none_match(
             alias=IF_NONE_MATCH,
             description="The `ETag` of a version that the client has, or several: when there is no "
             "other yet the answer is 304, without a body.",
+            json_schema_extra=_EITHER,
         ),
     ] = None,
 ) -> list[str]:

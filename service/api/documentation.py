@@ -1,6 +1,8 @@
 """/docs and /redoc with assets from the fastapi-offline package: they work with no internet."""
 
+from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
@@ -10,8 +12,32 @@ from fastapi.staticfiles import StaticFiles
 ASSETS = "/docs/assets"
 
 
-def mount(app: FastAPI) -> None:
-    """Add both pages and their assets to `app`, whose own must be switched off."""
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe parameters as they come: there or not, but never null."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                described = parameter["schema"]
+                choices = [each for each in described.pop("anyOf", ()) if each["type"] != "null"]
+                if choices:
+                    (only,) = choices
+                    described |= only
+    return schema
+
+
+def mount(app: FastAPI, complete: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Add both pages and their assets to `app`, whose own must be switched off.
+
+    `complete` puts into the OpenAPI document what only the settings know.
+    """
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = complete(_without_null(plain()))
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] - FastAPI's own way
     directory = str(files("fastapi_offline") / "static")
     icon = f"{ASSETS}/favicon.png"
 

@@ -27,8 +27,11 @@ NAME = "Idempotency-Key"
 LENGTH_MOST = 255
 EDGE_PREFIX = "edge-"
 # RFC 8941, 3.3.3: printable ASCII, with backslash and quote escaped.
-_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-_BARE = re.compile(r"[A-Za-z0-9._~:/+=@-]+")
+_QUOTABLE = r'(?:[ !#-\[\]-~]|\\["\\])'
+_WORD = r"[A-Za-z0-9._~:/+=@-]"
+_QUOTED = re.compile(f'"({_QUOTABLE}*)"')
+_BARE = re.compile(f"{_WORD}+")
+_EITHER = f'^("{_QUOTABLE}{{1,{LENGTH_MOST}}}"|{_WORD}{{1,{LENGTH_MOST}}})$'
 
 
 def parse(text: str) -> str:
@@ -56,6 +59,7 @@ async def _idempotency_key(
             alias=NAME,
             description="A string of the client's choice, new for each write and the same when "
             "it is sent again: the write is then applied once, and answered as the first time.",
+            json_schema_extra={"pattern": _EITHER},
         ),
     ] = None,
 ) -> IdempotencyKey:

@@ -1,6 +1,6 @@
 """`Request-Timeout`: a client that will not wait as long as the service would hold its request."""
 
-import math
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -11,6 +11,8 @@ from service.database.unit import patience
 from service.errors import BadTimeout
 
 NAME = "Request-Timeout"
+# A plain decimal, above 0, up to 31 years.
+_SECONDS = re.compile(r"[1-9][0-9]{0,8}(\.[0-9]{1,9})?|0\.[0-9]{0,8}[1-9]")
 
 
 async def request_timeout(
@@ -20,6 +22,7 @@ async def request_timeout(
             alias=NAME,
             description="Seconds after which the client wants an answer, such as `2.5`, be it 503. "
             "It can only shorten the service's own deadline.",
+            json_schema_extra={"pattern": f"^({_SECONDS.pattern})$"},
         ),
     ] = None,
 ) -> AsyncIterator[None]:
@@ -32,12 +35,8 @@ async def request_timeout(
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text) if text.isascii() else math.nan
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
+    if not _SECONDS.fullmatch(text.strip(" \t")):
         raise BadTimeout(
             f"Send {NAME} as a number of seconds above 0, such as 2.5, or leave it out."
         )
-    return seconds
+    return float(text)

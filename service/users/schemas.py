@@ -3,11 +3,11 @@
 import unicodedata
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     EmailStr,
     Field,
@@ -20,9 +20,15 @@ from service.users.table import EMAIL_LENGTH, NAME_LENGTH
 BIGINT_MAX = 2**63 - 1
 
 
-def _printable(value: str) -> str:
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SOMETHING_PRINTABLE = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
+
+
+def _printable(value: object) -> object:
     """Refuse control characters: PostgreSQL cannot store NUL, and no name has any."""
-    if any(unicodedata.category(character) == "Cc" for character in value):
+    if isinstance(value, str) and any(
+        unicodedata.category(character) == "Cc" for character in value
+    ):
         raise ValueError("must not contain control characters")
     return value
 
@@ -31,7 +37,8 @@ Email = Annotated[EmailStr, StringConstraints(max_length=EMAIL_LENGTH)]
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH),
-    AfterValidator(_printable),
+    BeforeValidator(_printable),
+    Field(json_schema_extra={"pattern": _SOMETHING_PRINTABLE}),
 ]
 UserId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
 # In one of which a user must be to be written; None: in any.
@@ -54,10 +61,18 @@ class NewUser(BaseModel):
     name: Name
 
 
+def _at_least_one_and_no_null(schema: dict[str, Any]) -> None:
+    """Describe what `_something_and_no_null` asks for."""
+    schema["minProperties"] = 1
+    for name, described in schema["properties"].items():
+        given = next(each for each in described["anyOf"] if each != {"type": "null"})
+        schema["properties"][name] = {**given, "title": described["title"]}
+
+
 class UserChange(BaseModel):
     """What to change of a user: whatever is absent stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_at_least_one_and_no_null)
 
     email: Email | None = None
     name: Name | None = None

@@ -135,6 +135,7 @@ def test_hostile_bodies(body: bytes) -> None:
         ("DELETE", "/api/users/1", {"Idempotency-Key": "'; DROP TABLE users; --"}),
         ("DELETE", "/api/users/1", {"Idempotency-Key": '"' + "k" * 4000 + '"'}),
         ("BREW", "/api/users", {}),
+        ("TRACE", "/api/users", {}),
         ("PUT", "/api/users/1", {}),
     ],
 )

@@ -272,8 +272,10 @@ class Stack:
         return there_is_one
 
     def _take_down(self, title: str, *extra: str) -> None:
-        self.environment["COMPOSE_PROFILES"] = "three-nodes"
+        wanted = self.environment.get("COMPOSE_PROFILES", "")
+        self.environment["COMPOSE_PROFILES"] = "three-nodes"  # whether there are, or not
         self._compose(title, "down", "--remove-orphans", *extra, limit=STOP_LIMIT)
+        self.environment["COMPOSE_PROFILES"] = wanted
 
     # ------------------------------------------------------------------ plumbing
 

@@ -51,6 +51,7 @@ class HAProxy:
         self._account.own(file)
         env = {
             **self._variables,
+            "PG_CLEAR_TEXT": "yes",  # on loopback
             "STATS_SOCKET": "unix@admin.sock",  # relative: a socket's path has 107 bytes at most
             "LD_LIBRARY_PATH": str(self._binaries / "lib"),
         }

@@ -49,7 +49,8 @@ def ends(server: str) -> datetime:
     start = ("-starttls", "postgres") if server in NODES else ()
     ask = "openssl s_client -connect {} {} </dev/null 2>/dev/null | openssl x509 -noout -enddate"
     command = ask.format(server, " ".join(start))
-    told = docker("exec", "pg-monitor", "sh", "-c", command).strip().partition("=")[2]
+    neighbour = "pg-monitor" if server in NODES else "vip-access"
+    told = docker("exec", neighbour, "sh", "-c", command).strip().partition("=")[2]
     return datetime.strptime(told, "%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
 
 

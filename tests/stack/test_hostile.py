@@ -216,7 +216,7 @@ def attack(script: str) -> Iterator[None]:
         yield
     finally:
         process.kill()
-        process.wait()
+        process.communicate()  # closes its output as well
         # The process in the container outlives the command that started it.
         subprocess.run(
             ["docker", "restart", "--time", "1", "psql-client"],

@@ -41,3 +41,14 @@ def map_case(_: HookContext, case: Case) -> Case:
         if case.headers.get("If-Match") == "":
             case.headers["If-Match"] = "*"
     return case
+
+
+@schemathesis.hook
+def filter_case(_: HookContext, case: Case) -> bool:
+    """Leave out what is invalid only until it is sent.
+
+    The space around a header's value is not part of it (RFC 9110, 5.5), and to the edge an empty
+    `Idempotency-Key` is none.
+    """
+    values = [value for value in (case.headers or {}).values() if isinstance(value, str)]
+    return all(value and value == value.strip() for value in values)

@@ -37,7 +37,8 @@ def mount(app: FastAPI, complete: Callable[[dict[str, Any]], dict[str, Any]]) ->
             app.openapi_schema = complete(_without_null(plain()))
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign] - FastAPI's own way
+    # FastAPI's own way to extend it.
+    app.openapi = openapi  # type: ignore[method-assign]
     directory = str(files("fastapi_offline") / "static")
     icon = f"{ASSETS}/favicon.png"
 

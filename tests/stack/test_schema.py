@@ -35,7 +35,8 @@ def test_every_answer_is_as_documented(running_stack: None, tmp_path: Path) -> N
             "run", f"{BASE_URL}/openapi.json", "--checks", "all", "--no-color",
             # The edge asks for the operator's password there, whatever the method.
             "--exclude-path", "/metrics",
-            "--seed", os.environ.get("SCHEMATHESIS_SEED", SEED), "--max-examples", str(EXAMPLES), "--continue-on-failure",
+            "--seed", os.environ.get("SCHEMATHESIS_SEED", SEED),
+            "--max-examples", str(EXAMPLES), "--continue-on-failure",
             "--suppress-health-check", "all", "--generation-database", "none",
             "--report", "json", "--report-json-path", str(report),
         ],

@@ -9,15 +9,15 @@ from ops.dev import DEFAULT_PORTS
 from ops.embedded import CONFIGURATION, Ports
 from ops.embedded.ports import PORTS
 
-# Those that only matter to the real stack; HAProxy has a default for each.
-STACK_ONLY = {"LOG_LEVEL", "MAXCONN", "STATS_SOCKET"}
+# Those that are no address; HAProxy has a default for each.
+NO_ADDRESS = {"LOG_LEVEL", "MAXCONN", "PG_CLEAR_TEXT", "STATS_SOCKET"}
 
 
 def test_every_variable_of_the_configuration_is_given() -> None:
     """No address of the real stack is left in the embedded one by a forgotten variable."""
     text = re.sub(r"#.*", "", CONFIGURATION.read_text())
     wanted = set(re.findall(r"\$\{(\w+)-", text))
-    assert wanted - STACK_ONLY == set(Ports().haproxy_variables())
+    assert wanted - NO_ADDRESS == set(Ports().haproxy_variables())
 
 
 def test_everything_stays_on_loopback() -> None:

@@ -31,6 +31,8 @@ SAMPLES, PACE = 300, 0.04
 WORSE = 3.0
 """How many times its quiet p99 a well-behaved client may see."""
 
+ROUNDS = 3
+
 FLOOR = 0.030
 """Seconds: a quiet p99 below this is taken for this. Five milliseconds more are no outage."""
 
@@ -249,5 +251,9 @@ def test_a_well_behaved_client_does_not_notice(script: str) -> None:
     before = failed_checks()
     with attack(script):
         p99()  # until the attack is under way
-        assert p99() < WORSE * quiet
+        # Something else on the machine may disturb one round; an attack that works disturbs all.
+        seen = []
+        while len(seen) < ROUNDS and (not seen or seen[-1] >= WORSE * quiet):
+            seen.append(p99())
+        assert seen[-1] < WORSE * quiet, f"quiet {quiet:.3f} s, attacked {seen}"
     assert failed_checks() == before

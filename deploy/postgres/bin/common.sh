@@ -22,9 +22,6 @@ wait_until() {
 # The certificate in use: a copy that only this user can read, as PostgreSQL demands, at one path on all
 # nodes (pg_rewind copies configuration), outside of PGDATA (pg_basebackup replaces that).
 tls=/var/lib/postgresql/tls
-# Every libpq that is started from here, the health check of the monitor's extension and the
-# replication's included, verifies whom it talks to, and can show who it is.
-export PGSSLMODE=verify-full PGSSLROOTCERT=$tls/ca.crt PGSSLCERT=$tls/tls.crt PGSSLKEY=$tls/tls.key
 
 # Takes over the certificate that is mounted; fails when there is nothing new, or when its two halves
 # do not belong together: it is just being replaced.

@@ -28,9 +28,23 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 
 
+SHOWN = 800
+"""Characters of a failure's message that the summary has."""
+
+
 def pytest_configure() -> None:
     """Let SIGINT interrupt, also where a background shell has had it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with the failures in brief: pytest's own summary quotes whole messages under CI=true."""
+    for kind in ("failed", "error"):
+        for report in terminalreporter.getreports(kind):
+            crash = getattr(report.longrepr, "reprcrash", None)
+            message = crash.message if crash else str(report.longrepr)
+            terminalreporter.write_line(f"{kind.upper()} {report.nodeid}: {message[:SHOWN]}")
 
 
 def pytest_asyncio_loop_factories(

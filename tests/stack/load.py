@@ -27,18 +27,23 @@ from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, new_user, sql
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-WRITES_PER_SECOND = 50.0
-READS_PER_SECOND = 200.0
+WRITES_PER_SECOND = 30.0
+READS_PER_SECOND = 120.0
+"""Half of what two cores do, this client included: what a pause piles up must be worked off while
+more arrives, and while a node is made new."""
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 """Parts of those rates that are tried until the machine can keep one on a healthy stack."""
 
+RESERVE = 1.5
+"""A rate is kept if this many times of it is: a machine at its limit never works off a pause."""
+
 CALM = 3.0
 """Seconds of load, beyond the first users', that decide it."""
 
-CALM_LATE, CALM_LATENCY = 0.1, 0.5
+CALM_LATE, CALM_LATENCY = 0.1, 0.3
 """Seconds of lateness and of latency that 99 of 100 requests stay below on a machine that keeps up.
-On two quiet cores they are 0.01 and 0.06: there the whole rate it is."""
+On two quiet cores they are 0.02 and 0.2: there the whole rate it is."""
 
 SETTLED = 2.0
 """Seconds until a user is read who came without a token: a replica may lag by that much."""
@@ -78,9 +83,9 @@ def affordable() -> float:
     A client that is seconds late, and a stack without a core to run on, tell nothing of a failover.
     """
     for share in SHARES:
-        with Load(keyed=False, share=share) as load:
+        with Load(keyed=False, share=RESERVE * share) as load:
             load.run_for(CALM)
-        print(f"at {share:.0%} of the rates: {load.report()}")
+        print(f"at {RESERVE * share:.0%} of the rates: {load.report()}")
         if load.kept_up():
             return share
     raise AssertionError(f"this machine does not keep up with a healthy stack:\n{load.report()}")

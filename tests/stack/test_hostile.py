@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import socket
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, new_user
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,6 +206,25 @@ asyncio.run(main())
 """
 
 
+CROWD = """
+import asyncio, collections
+REQUEST = b"GET /api/users?limit=1 HTTP/1.1\\r\\nHost: crowd\\r\\nConnection: close\\r\\n\\r\\n"
+async def one(answers, together):
+    reader, writer = await asyncio.open_connection("vip-access", 8080)
+    await together.wait()
+    writer.write(REQUEST)
+    head, _, body = (await reader.read(-1)).partition(b"\\r\\n\\r\\n")
+    writer.close()
+    answers[int(head.split()[1]), b"application/problem+json" in head] += 1
+async def main():
+    answers, together = collections.Counter(), asyncio.Barrier(2500)
+    async with asyncio.timeout(LIMIT):
+        await asyncio.gather(*(one(answers, together) for _ in range(2500)))
+    print(sorted(answers.items()))
+asyncio.run(main())
+"""
+
+
 @contextmanager
 def attack(script: str) -> Iterator[subprocess.Popen[str]]:
     """Run a script in psql-client, which has an address of its own, until the block ends."""
@@ -260,3 +280,11 @@ def test_a_well_behaved_client_does_not_notice(script: str) -> None:
         assert attacker.poll() is None, "the attack ended before its measurement"
         assert seen[-1] < WORSE * quiet, f"quiet {quiet:.3f} s, attacked {seen}"
     assert failed_checks() == before
+
+
+def test_of_too_many_at_once_only_the_surplus_is_refused() -> None:
+    """2,500 requests of one address at the same time: 2,000 wait their turn, the others get 429."""
+    code = CROWD.replace("LIMIT", str(ATTACK_LIMIT))
+    answers = dict(ast.literal_eval(docker("exec", "psql-client", "python3", "-c", code)))
+    assert set(answers) == {(200, False), (429, True)}, answers
+    assert answers[200, False] >= 2000, answers

@@ -43,7 +43,7 @@ keys = pytest.mark.parametrize("keyed", [True, False], ids=["keys", "no keys"])
 def assert_kept(load: Load) -> None:
     """All promises hold; the message of a failure has the first requests that broke one."""
     print(load.report())
-    assert load.failed == [], load.report()
+    assert not load.failed, load.report()
     assert sorted(load.stored()) == sorted(load.acknowledged), load.report()
     assert load.longest() < REQUEST_DEADLINE, load.report()
 

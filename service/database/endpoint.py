@@ -3,7 +3,8 @@
 While an endpoint is down every request wants a connection. Letting them all try would burn the
 processors that the failover needs, and each try may take a timeout and a place in the pool. So
 attempts go through one after another, at a pace; all others fail at once and back off in their
-retry.
+retry. So it is from the moment a session is lost, too: the address may be about to move, and
+attempts that all set out together would all hang, and be gone, together.
 """
 
 import time
@@ -18,8 +19,8 @@ from service.errors import DatabaseError, EndpointUnreachable
 # this much late, at most. Far below a failover, far above the cost of an attempt.
 PACE = 0.05
 # Seconds that an attempt without an answer holds up the next: it may hang on a node that is gone
-# while another serves already. A connect timeout of 1 s makes it four at a time, of a pool of ten.
-OVERLAP = 0.25
+# while another serves already. A connect timeout of 1 s makes it eight at a time, of a pool of ten.
+OVERLAP = 0.125
 HELD_BACK = "held-back"  # the kind of those who were not let through
 
 
@@ -44,7 +45,7 @@ class Endpoint:
         self._serves = False
         self._reason = "not tried yet"
         self._served_at: float | None = None
-        self._refused: EndpointUnreachable | None = None  # set while connecting fails
+        self._refused: EndpointUnreachable | None = None  # set while attempts keep a pace
         self._next_try = 0.0
         self._connected_at = float("-inf")
 
@@ -53,6 +54,11 @@ class Endpoint:
         """What is known now; never waits."""
         unserved = None if self._served_at is None else self._clock() - self._served_at
         return EndpointState(self._serves, self._reason, 0.0 if self._serves else unserved)
+
+    @property
+    def paced(self) -> bool:
+        """Say whether attempts to connect go one after another now."""
+        return self._refused is not None
 
     def idle_for(self, seconds: float) -> bool:
         """Say whether nothing has been served within the last `seconds`."""
@@ -73,6 +79,12 @@ class Endpoint:
             self._observer.serving(self.role, serves=False, reason=error.kind)
         self._serves, self._reason = False, error.kind
 
+    def lost(self, error: DatabaseError) -> None:
+        """Note that a session was lost: one attempt, at once, is to find out what is there now."""
+        if self._refused is None:
+            self._refused = EndpointUnreachable(str(error), kind=error.kind)
+            self._next_try = self._clock()
+
     @contextmanager
     def connecting(self) -> Iterator[None]:
         """Admit one attempt to connect; EndpointUnreachable at once if it is too early."""
@@ -89,6 +101,7 @@ class Endpoint:
                 self.failed(error)
             raise
         except DatabaseError as error:
+            self._refused = None  # an answer, though not the one that was hoped for
             self.failed(error)
             raise
         else:

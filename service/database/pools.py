@@ -13,7 +13,7 @@ asyncpg's pool lends and takes back; this adds what a failover asks for:
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TypeAlias, cast
 
 import asyncpg
@@ -38,8 +38,9 @@ from service.errors import (
 Proxy: TypeAlias = PoolConnectionProxy
 
 # Sessions that may be on their way at a time: after a failover the pool refills, it does not storm
-# the new primary. Attempts without an answer overlap by four (endpoint.OVERLAP), so not fewer.
-CONNECTS_AT_ONCE = 4
+# the new primary. A login costs as much as several requests, and the first that is done serves all
+# who wait. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some of them hang.
+CONNECTS_AT_ONCE = 2
 # Seconds for a session's farewell, and for asyncpg's bookkeeping when one is given back.
 FAREWELL = 1.0
 
@@ -130,6 +131,8 @@ class Pool:
             return
         if session.generation == self._generation:
             self.expire()
+            if not isinstance(error, NotWritable):
+                self.endpoint.lost(error)
 
     async def _acquire(self, deadline: Deadline) -> tuple[Proxy, Session]:
         self.waiting += 1
@@ -176,8 +179,8 @@ class Pool:
     async def _connect(self, *_: object, **__: object) -> Session:
         """Open a session for asyncpg's pool, which passes arguments of its own."""
         generation = self._generation
-        with self.endpoint.connecting():
-            async with self._connects:
+        async with nullcontext() if self.endpoint.paced else self._connects:
+            with self.endpoint.connecting():
                 session = await connect(self._where, self._options, self.role)
         session.generation = generation
         return session

@@ -107,7 +107,7 @@ async def test_the_pool_refills_gradually(
         login = proxy.trap(b"holdfast_app", Fault.HOLD, times=1000)
         herd = [asyncio.create_task(service.create(f"herd-{n}")) for n in range(10)]
         await eventually("logins to wait", lambda: login.count >= CONNECTS_AT_ONCE)
-        await asyncio.wait(herd, timeout=0.5)  # time enough for a fifth
+        await asyncio.wait(herd, timeout=0.5)  # time enough for one more
         assert login.count == CONNECTS_AT_ONCE
         login.release()
         assert {answer.status_code for answer in await asyncio.gather(*herd)} == {201}

@@ -6,7 +6,7 @@ import pytest
 
 from service.database.endpoint import HELD_BACK, OVERLAP, PACE, Endpoint
 from service.database.observer import Observer, Role
-from service.errors import DatabaseFailure, EndpointUnreachable, NotWritable
+from service.errors import ConnectionLost, DatabaseFailure, EndpointUnreachable, NotWritable
 
 REFUSED = EndpointUnreachable("refused", kind="refused")
 
@@ -96,6 +96,22 @@ def test_attempt_without_an_answer_is_overtaken(endpoint: Endpoint, clock: Clock
             pass
 
 
+def test_one_finds_out_after_a_loss(endpoint: Endpoint, clock: Clock) -> None:
+    """A lost session lets one attempt through at once and no other, until it has connected."""
+    with endpoint.connecting():
+        endpoint.served()
+    endpoint.lost(ConnectionLost("reset", kind="connection-lost"))
+    assert endpoint.paced
+
+    with endpoint.connecting():
+        with pytest.raises(EndpointUnreachable, match="reset"), endpoint.connecting():
+            pytest.fail("a second attempt should not have been admitted")
+        clock.now += OVERLAP
+        with pytest.raises(EndpointUnreachable), endpoint.connecting():
+            raise REFUSED
+    assert not endpoint.paced
+
+
 def test_success_lets_all_through_again(endpoint: Endpoint, clock: Clock) -> None:
     """One successful attempt ends the holding back, without waiting for the pace."""
     fail(endpoint)
@@ -136,6 +152,7 @@ def test_old_news_is_ignored(endpoint: Endpoint, clock: Clock, recorder: Recorde
 
 def test_refused_login_does_not_hold_back(endpoint: Endpoint) -> None:
     """A server that refuses the login answers fast: there is nothing to be spared."""
+    endpoint.lost(ConnectionLost("reset", kind="connection-lost"))
     fail(endpoint, DatabaseFailure("no such role", kind="login-refused"))
 
     with endpoint.connecting():

@@ -113,3 +113,32 @@ async def test_a_write_larger_than_the_buffer_is_sent_once(pair: Pair) -> None:
     """What HAProxy does not hold as a whole it cannot send again, key or not."""
     assert await pair.ask("POST", KEY, b"x" * 32768) == 502
     assert len(pair.received) == 1
+
+
+async def test_an_answer_leaves_whole(stack: EmbeddedStack) -> None:
+    """No header before its body: nginx could not ask again for an answer that it has begun."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head, _ = await _read_request(reader)
+        body = b"" if head.startswith("GET /health") else b"whole"
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+        )
+        if body:
+            asked.set()
+            await go_on.wait()
+        writer.write(body)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", stack.ports.by_name()["app1"]):
+        await eventually("it in rotation", lambda: stack.haproxy.up("apps") == {"app1"})
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.http_port)
+        writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await asyncio.wait_for(asked.wait(), 10)
+        begun = asyncio.create_task(reader.read(1))
+        await asyncio.wait([begun], timeout=0.5)  # time enough for a header
+        assert not begun.done()
+        go_on.set()
+        assert (await begun + await reader.read()).endswith(b"\r\n\r\nwhole")
+        writer.close()

@@ -26,6 +26,7 @@ from service.database.failures import DEADLINE, DRIVER_ERRORS
 from service.database.observer import Observer, Role
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.session import Session, connect
+from service.database.turns import Turns
 from service.errors import (
     CommitInDoubt,
     ConnectionLost,
@@ -61,6 +62,7 @@ class Pool:
         self._observer = observer
         self._generation = 0
         self._connects = asyncio.Semaphore(CONNECTS_AT_ONCE)
+        self._turns = Turns(self._free)
         self._pool: asyncpg.Pool | None = None
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -89,6 +91,7 @@ class Pool:
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
+        self._turns.look()  # whoever is in line hears of it
         try:
             async with asyncio.timeout(bound):
                 await pool.close()
@@ -148,17 +151,25 @@ class Pool:
             self.waiting -= 1
 
     async def _next(self, bound: float) -> Proxy:
-        if self._pool is None:
-            raise Unavailable("The service is stopping.", kind="stopping")
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
         try:
-            return await self._pool.acquire(timeout=bound)
+            async with asyncio.timeout(bound):
+                await self._turns.wait()
+                if self._pool is None:
+                    raise Unavailable("The service is stopping.", kind="stopping")
+                return await self._pool.acquire()
         except TimeoutError as error:
             message = f"All {self.limit} connections were busy for {bound:.1f} s"
             raise PoolExhausted(message, kind="exhausted") from error
         except asyncpg.InterfaceError as error:  # the pool's "I am closing"
             raise Unavailable("The service is stopping.", kind="stopping") from error
+
+    def _free(self) -> bool:
+        """Say whether it makes sense to ask asyncpg's pool now."""
+        if self._pool is None or self.endpoint.paced:
+            return True  # to hear that it is closed; to try, or be sent away to come again
+        return self.idle > 0 or (self.size < self.limit and not self._connects.locked())
 
     def _fit(self, session: Session) -> bool:
         current = session.generation == self._generation
@@ -171,17 +182,22 @@ class Pool:
             farewell = asyncio.create_task(_say_farewell(session))
             self._farewells.add(farewell)
             farewell.add_done_callback(self._farewells.discard)
+            farewell.add_done_callback(lambda _: self._turns.look())
         elif self._pool is None:
             session.terminate()
         else:
             await self._pool.release(proxy, timeout=FAREWELL)
+        self._turns.look()
 
     async def _connect(self, *_: object, **__: object) -> Session:
         """Open a session for asyncpg's pool, which passes arguments of its own."""
         generation = self._generation
-        async with nullcontext() if self.endpoint.paced else self._connects:
-            with self.endpoint.connecting():
-                session = await connect(self._where, self._options, self.role)
+        try:
+            async with nullcontext() if self.endpoint.paced else self._connects:
+                with self.endpoint.connecting():
+                    session = await connect(self._where, self._options, self.role)
+        finally:
+            self._turns.look()
         session.generation = generation
         return session
 

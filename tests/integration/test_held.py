@@ -101,13 +101,42 @@ async def test_the_pool_refills_gradually(
 ) -> None:
     """At the herd's return only a few connections are on their way at a time."""
     async with running_service(
-        database, proxy.port, stack.standby.port, db_write_pool_min=0, db_probe_interval=60
+        database,
+        proxy.port,
+        stack.standby.port,
+        db_write_pool_min=0,
+        db_probe_interval=60,
+        db_connect_timeout=30,
+        db_acquire_timeout=30,
     ) as service:
         # The logins wait here: whoever may connect at a time shows.
         login = proxy.trap(b"holdfast_app", Fault.HOLD, times=1000)
         herd = [asyncio.create_task(service.create(f"herd-{n}")) for n in range(10)]
         await eventually("logins to wait", lambda: login.count >= CONNECTS_AT_ONCE)
         await asyncio.wait(herd, timeout=0.5)  # time enough for one more
+        assert login.count == CONNECTS_AT_ONCE
+        login.release()
+        assert {answer.status_code for answer in await asyncio.gather(*herd)} == {201}
+
+
+async def test_who_waits_takes_what_comes_back(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """While logins take long, a session that is open serves all but those who log in."""
+    async with running_service(
+        database,
+        proxy.port,
+        stack.standby.port,
+        db_write_pool_min=0,
+        db_probe_interval=60,
+        db_connect_timeout=30,
+        db_acquire_timeout=30,
+    ) as service:
+        assert (await service.create("first")).status_code == 201
+        login = proxy.trap(b"holdfast_app", Fault.HOLD, times=1000)
+        herd = [asyncio.create_task(service.create(f"herd-{n}")) for n in range(20)]
+        served = lambda: sum(task.done() for task in herd)  # noqa: E731
+        await eventually("all but those to be served", lambda: served() == 20 - CONNECTS_AT_ONCE)
         assert login.count == CONNECTS_AT_ONCE
         login.release()
         assert {answer.status_code for answer in await asyncio.gather(*herd)} == {201}

@@ -99,7 +99,7 @@ def restart_rolling(say: Callable[[str], None]) -> None:
     for name in restart_order(now):
         begun = time.monotonic()
         if name == "vip-access":
-            _in_container(name, STOP_LIMIT, "nginx", "-s", "reload")
+            _in_container(name, STOP_LIMIT, "reload")
         else:
             _docker(STOP_LIMIT, "restart", name)
         await_whole()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -12,10 +13,26 @@ import pytest
 
 from ops import cluster
 from ops.secret_files import STATS, STATS_USER
-from tests.stack.support import ADDRESSES, BASE_URL, CLIENT_TIMEOUT, ROOT, new_user, primary
+from tests.stack.support import (
+    ADDRESSES,
+    BASE_URL,
+    CLIENT_TIMEOUT,
+    RESUME_LIMIT,
+    ROOT,
+    docker,
+    new_user,
+    primary,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
+
+KEPT = 16
+"""Connections that are always in use."""
+
+RELOADS = 8
+"""With `nginx -s reload` one request of those, or more, was lost at each of the first."""
 
 
 @pytest.fixture
@@ -146,3 +163,27 @@ def test_every_container_has_a_health_check() -> None:
         "pg-monitor", "postgres1", "postgres2", "haproxy1", "haproxy2", "app1", "app2",
         "vip-access", "psql-client", "db-migrate",
     }  # fmt: skip
+
+
+async def test_a_reload_cuts_nobody_off() -> None:
+    """Kept connections, always in use, of clients that repeat nothing: no request is lost."""
+    reloaded = False
+    served = [0] * KEPT
+
+    async def ask(number: int) -> None:
+        async with httpx.AsyncClient(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
+            while not reloaded:
+                assert (await client.get("/livez")).status_code == 200
+                served[number] += 1
+
+    def reload() -> None:
+        before = min(served)
+        docker("exec", "vip-access", "reload")
+        wait_until("all to be served again", RESUME_LIMIT, lambda: min(served) > before + 5)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(KEPT):
+            group.create_task(ask(number))
+        for _ in range(RELOADS):
+            await asyncio.to_thread(reload)
+        reloaded = True

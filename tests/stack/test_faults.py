@@ -16,6 +16,7 @@ from tests.stack.support import (
     create_user,
     docker,
     is_redundant,
+    is_whole,
     kill,
     node_behind,
     primary,
@@ -104,6 +105,25 @@ def test_the_haproxy_process_is_killed() -> None:
         RESUME_LIMIT,
         lambda: set(cluster.ask(holder, "pidof", "haproxy").split()) - set(before),
     )
+
+
+def test_keepalived_is_killed() -> None:
+    """The address moves; HAProxy ends with it, as its sessions could only wait in silence."""
+    holder = cluster.find_vip_holder()
+    assert holder is not None
+    before = docker("exec", holder, "pidof", "haproxy").split()
+    with Writer() as writer:
+        docker("exec", holder, "sh", "-c", "kill -9 $(pidof keepalived)")
+        wait_until(
+            "the other proxy to hold the virtual IP",
+            RESUME_LIMIT,
+            lambda: cluster.find_vip_holder() not in {None, holder},
+        )
+        writer.await_writes()
+    assert writer.lost() == set()
+    assert writer.failed == []
+    assert not set(docker("exec", holder, "pidof", "haproxy").split()) & set(before)
+    wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
 
 
 @pytest.mark.parametrize("app", ["app1", "app2"])

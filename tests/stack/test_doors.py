@@ -134,6 +134,13 @@ def test_the_right_one_is_let_in(visitor: str) -> None:
     assert knock(visitor, where, PGPASSWORD=password("db_password")) == "1"
 
 
+@pytest.mark.parametrize("server", [*NODES, "pg-monitor"])
+def test_who_says_nothing_is_shut_out(visitor: str, server: str) -> None:
+    """Well before the minute that PostgreSQL would give him."""
+    listen = f"cat </dev/tcp/{server}/5432"
+    docker("exec", visitor, "timeout", "30", "bash", "-c", listen)
+
+
 def test_a_client_notices_a_wrong_ca_and_a_wrong_name(visitor: str) -> None:
     """Of another CA; and of a host that the certificate does not name."""
     docker(

@@ -41,7 +41,7 @@ Proxy: TypeAlias = PoolConnectionProxy
 # Sessions that may be on their way at a time: after a failover the pool refills, it does not storm
 # the new primary. A login costs as much as several requests, and the first that is done serves all
 # who wait: four pools that opened two at a time kept a write from its first session for half a
-# second, on two cores. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some of them hang.
+# second, on two cores. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some hang.
 CONNECTS_AT_ONCE = 1
 # Seconds for a session's farewell, and for asyncpg's bookkeeping when one is given back.
 FAREWELL = 1.0

@@ -87,7 +87,10 @@ async def test_unreachable_database_is_waited_for(
         await proxy.forward()
         response = await request
         assert response.status_code == 201, response.text
-        assert int(response.headers["X-Attempts"]) > 1
+        # A cold pool opens one session at a time: behind a health probe's attempt that hangs, the
+        # request waits in line, and its own first attempt may be the one that is answered.
+        in_line = how == "deafen" and not warm
+        assert in_line or int(response.headers["X-Attempts"]) > 1
         assert await rows(admin, "held") == 1
 
 

@@ -51,7 +51,8 @@ async def second_nginx(port: int) -> AsyncIterator[str]:
     text = docker("exec", "vip-access", "cat", "/etc/nginx/nginx.conf")
     text = text.replace("172.30.0.100:80 ", f"{HOST}:{port} ")
     text = text.replace("172.30.0.100:80;", f"{HOST}:{port};").replace("nginx.pid", "second.pid")
-    text = re.sub(r"listen (\d+)", lambda found: f"listen {int(found[1]) + SHIFT}", text)
+    listens = re.compile(r"listen (\S+:)?(\d+)")
+    text = listens.sub(lambda at: f"listen {at[1] or ''}{int(at[2]) + SHIFT}", text)
     docker("exec", "vip-access", "sh", "-c", f"cat >{CONFIGURATION} <<'END'\n{text}\nEND")
     docker("exec", "--detach", "vip-access", "nginx", "-c", CONFIGURATION)
     try:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ops import operate
+from ops import cluster, operate
 from ops.drills.history import Row
 from ops.drills.stage import Stage, docker
 from ops.load.run import Run
@@ -75,13 +75,18 @@ class Session:
         clients: Mapping[str, Behaviour] = CLIENTS,
         whole: Callable[[Snapshot], bool] = lambda now: now.whole,
     ) -> None:
-        """Share `plan`'s rates, times `load`, among clients; `whole` is what to come back to."""
+        """Share `plan`'s rates, times `load`, among clients; `whole` is what to come back to.
+
+        More than the plan's rates goes to the virtual IP: the edge bounds a client's rate.
+        """
         self._whole = whole
+        url = f"http://{cluster.VIP}" if load > 1 else plan.base_url
         share = load / len(clients)
         self._runs = {
             name: Run(
                 replace(
                     plan,
+                    base_url=url,
                     prefix=f"{plan.prefix}-{name}",
                     writes_per_second=plan.writes_per_second * share,
                     reads_per_second=plan.reads_per_second * share,

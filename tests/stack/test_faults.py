@@ -58,6 +58,8 @@ ALONE = """
      WHERE eventid > {before} AND nodename = '{node}' AND goalstate = 'wait_primary'
 """
 
+STATE = "SELECT reportedstate FROM pgautofailover.node WHERE nodename = '{node}'"
+
 
 def monitor_sql(statement: str) -> str:
     """Run SQL in the monitor's database; return what it says."""
@@ -183,14 +185,21 @@ def test_an_app_is_stopped_in_an_orderly_way(app: str) -> None:
 
 
 def test_the_primary_is_stopped_in_an_orderly_way() -> None:
-    """`docker stop` of the primary hands over first: the standby is primary before it is gone."""
+    """`docker stop` of the primary hands over first: the standby is primary before it is gone.
+
+    Then it is a standby itself, and no commit waits for it: it leaves the quorum before it stops.
+    """
     old = primary()
     with Writer() as writer:
         docker("stop", old)
+        left = monitor_sql(STATE.format(node=old))
         writer.await_writes()
     assert_kept(writer)
     assert primary() != old
     assert "stopping: handing the primary's role over" in docker_log(old)
+    assert left == "maintenance"
+    start(old)
+    wait_until("its return", REDUNDANT_LIMIT, is_redundant)
 
 
 def test_a_switchover_loses_nothing() -> None:

@@ -91,15 +91,21 @@ def test_a_node_that_is_not_there() -> None:
 
 
 def test_maintenance() -> None:
-    """The node is out, clients go on, and it comes back in sync."""
+    """The node is out, clients go on, a restart does not bring it back, and `off` does, in sync."""
     victim = standby()
     with Writer() as writer:
         assert holdfast("maintenance", "on", victim).returncode == 0
+        docker("restart", victim)
         writer.await_writes()
+        assert _monitor_has(victim) == "maintenance"
         assert holdfast("maintenance", "off", victim).returncode == 0
         assert is_redundant()
     assert writer.failed == []
     assert writer.lost() == set()
+
+
+def _monitor_has(name: str) -> str:
+    return next(node.state for node in snapshot.take().nodes if node.name == name)
 
 
 def test_events_tell_of_a_switchover() -> None:

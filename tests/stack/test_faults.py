@@ -156,7 +156,12 @@ def test_keepalived_is_killed() -> None:
         writer.await_writes()
     assert writer.lost() == set()
     assert writer.failed == []
-    assert not set(docker("exec", holder, "pidof", "haproxy").split()) & set(before)
+
+    def runs_anew() -> bool:
+        now = set(cluster.ask(holder, "pidof", "haproxy").split())
+        return bool(now) and not now & set(before)
+
+    wait_until("another haproxy to run", RESUME_LIMIT, runs_anew)
     wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,10 @@ UP_LIMIT = 300.0
 """Seconds for `make up` with its images made."""
 
 
+RATE = 150
+"""Requests a second that the holder of a token has; an address has twice that for all of its."""
+
+
 def run(*arguments: str, limit: float = 60.0, **variables: str) -> str:
     """Run a command in the checkout, which must succeed; return its output."""
     done = subprocess.run(
@@ -43,7 +49,8 @@ def run(*arguments: str, limit: float = 60.0, **variables: str) -> str:
 @pytest.fixture(scope="module")
 def locked(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
     """The stack asks for tokens, and is open again afterwards."""
-    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, ACCESS="writes")
+    asked = {"ACCESS": "writes", "RATE_LIMIT": str(RATE)}
+    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **asked)
     yield
     run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
 
@@ -109,6 +116,29 @@ def test_a_load_with_a_token() -> None:
         run("./holdfast", "access", "remove", name)
     assert said["errors"] == {}
     assert token not in json.dumps(said)
+
+
+@pytest.mark.usefixtures("locked")
+async def test_a_rate_belongs_to_a_token() -> None:
+    """One that is ahead by two seconds waits for them; another of the same address does not."""
+    async with asyncio.timeout(CLIENT_TIMEOUT):
+        requests = [_ask("hasty") for _ in range(3 * RATE)]
+        answers = await asyncio.gather(*requests, _ask("calm"))
+    assert {status for _, status in answers} == {"404"}
+    *hasty, calm = (seconds for seconds, _ in answers)
+    assert max(hasty) > calm + 0.5
+
+
+async def _ask(token: str) -> tuple[float, str]:
+    """Ask for what is not there; return the seconds until the answer, and its status."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", 8080)
+    begun = time.monotonic()
+    authorization = f"Authorization: Bearer {token}"
+    head = ("GET /nothing HTTP/1.1", "Host: rates", authorization, "Connection: close", "", "")
+    writer.write("\r\n".join(head).encode())
+    answer = await reader.read()
+    writer.close()
+    return time.monotonic() - begun, answer.split()[1].decode()
 
 
 def _all(token: str, status: int) -> bool:

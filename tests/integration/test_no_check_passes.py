@@ -6,8 +6,7 @@ Its own answer could only be an error. Two tiny HTTP servers stand in for app1 a
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -20,13 +19,37 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+FINISH_LIMIT = 15.0
+"""Seconds for an instance to end what it has accepted; HAProxy gives a check 3."""
+
 UNHEALTHY = OK.replace(b"200 OK", b"503 Service Unavailable")
 
 
-async def _serve(health: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.read(4096)
-    writer.write(health if head.startswith(b"GET /health") else OK)
-    writer.close()
+class Instance:
+    """One of the two; what it has accepted it answers, also after it has closed."""
+
+    def __init__(self, health: bytes) -> None:
+        self._health = health
+        self._work: set[asyncio.Task[None]] = set()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection, in a task that `finish` waits for."""
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def finish(self) -> None:
+        """Return when nothing is open any more: a loop that ends meanwhile would leave it so."""
+        async with asyncio.timeout(FINISH_LIMIT):
+            await asyncio.gather(*self._work)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):  # HAProxy resets a check that it has heard enough of
+            head = await reader.read(4096)
+            writer.write(self._health if head.startswith(b"GET /health") else OK)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -35,7 +58,9 @@ async def instances(stack: EmbeddedStack, health: bytes) -> AsyncIterator[None]:
     async with AsyncExitStack() as servers:
         for name in ("app1", "app2"):
             port = stack.ports.by_name()[name]
-            server = await asyncio.start_server(partial(_serve, health), "127.0.0.1", port)
+            instance = Instance(health)
+            servers.push_async_callback(instance.finish)
+            server = await asyncio.start_server(instance.accept, "127.0.0.1", port)
             await servers.enter_async_context(server)
         yield
 

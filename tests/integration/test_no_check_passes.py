@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+UNHEALTHY = OK.replace(b"200 OK", b"503 Service Unavailable")
+
 FINISH_LIMIT = 15.0
 """Seconds for an instance to end what it has accepted; HAProxy gives a check 3."""
-
-UNHEALTHY = OK.replace(b"200 OK", b"503 Service Unavailable")
 
 
 class Instance:

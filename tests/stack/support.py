@@ -138,6 +138,11 @@ def is_redundant() -> bool:
     return sorted(states) == [("primary", "primary"), ("secondary", "secondary")]
 
 
+def monitor_has(node: str) -> str:
+    """Return the state that the monitor last heard of a node."""
+    return next(one.state for one in snapshot.take().nodes if one.name == node)
+
+
 def new_user(prefix: str) -> dict[str, str]:
     """Return the body of a user that nobody else makes."""
     return {"email": f"{prefix}-{uuid.uuid4().hex}@example.org", "name": "Stack Test"}

@@ -18,6 +18,7 @@ from tests.stack.support import (
     is_redundant,
     is_whole,
     kill,
+    monitor_has,
     node_behind,
     primary,
     sql,
@@ -57,8 +58,6 @@ ALONE = """
     SELECT count(*) FROM pgautofailover.event
      WHERE eventid > {before} AND nodename = '{node}' AND goalstate = 'wait_primary'
 """
-
-STATE = "SELECT reportedstate FROM pgautofailover.node WHERE nodename = '{node}'"
 
 
 def monitor_sql(statement: str) -> str:
@@ -134,11 +133,7 @@ def test_the_haproxy_process_is_killed() -> None:
         )
         writer.await_writes()
     assert writer.lost() == set()
-    wait_until(
-        "haproxy to run again",
-        RESUME_LIMIT,
-        lambda: set(cluster.ask(holder, "pidof", "haproxy").split()) - set(before),
-    )
+    wait_until("haproxy to run again", RESUME_LIMIT, lambda: _runs_anew(holder, before))
 
 
 def test_keepalived_is_killed() -> None:
@@ -156,12 +151,7 @@ def test_keepalived_is_killed() -> None:
         writer.await_writes()
     assert writer.lost() == set()
     assert writer.failed == []
-
-    def runs_anew() -> bool:
-        now = set(cluster.ask(holder, "pidof", "haproxy").split())
-        return bool(now) and not now & set(before)
-
-    wait_until("another haproxy to run", RESUME_LIMIT, runs_anew)
+    wait_until("haproxy to run again", RESUME_LIMIT, lambda: _runs_anew(holder, before))
     wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
 
 
@@ -197,7 +187,7 @@ def test_the_primary_is_stopped_in_an_orderly_way() -> None:
     old = primary()
     with Writer() as writer:
         docker("stop", old)
-        left = monitor_sql(STATE.format(node=old))
+        left = monitor_has(old)
         writer.await_writes()
     assert_kept(writer)
     assert primary() != old
@@ -332,6 +322,12 @@ def test_migrations_can_run_again() -> None:
 def docker_log(name: str) -> str:
     """Return the end of a container's log."""
     return "\n".join(cluster.last_words(name, 200))
+
+
+def _runs_anew(proxy: str, before: list[str]) -> bool:
+    """Tell whether HAProxy runs there, and none of the processes of before does."""
+    now = set(cluster.ask(proxy, "pidof", "haproxy").split())
+    return bool(now) and not now & set(before)
 
 
 def _ready(name: str) -> bool:

@@ -16,6 +16,7 @@ from tests.stack.support import (
     docker,
     is_redundant,
     kill,
+    monitor_has,
     primary,
     start,
     wait_until,
@@ -97,15 +98,11 @@ def test_maintenance() -> None:
         assert holdfast("maintenance", "on", victim).returncode == 0
         docker("restart", victim)
         writer.await_writes()
-        assert _monitor_has(victim) == "maintenance"
+        assert monitor_has(victim) == "maintenance"
         assert holdfast("maintenance", "off", victim).returncode == 0
         assert is_redundant()
     assert writer.failed == []
     assert writer.lost() == set()
-
-
-def _monitor_has(name: str) -> str:
-    return next(node.state for node in snapshot.take().nodes if node.name == name)
 
 
 def test_events_tell_of_a_switchover() -> None:

@@ -24,3 +24,8 @@ CREATE OR REPLACE TRIGGER refuse_a_second_primary
     WHEN (old.goalstate IN ('draining', 'demote_timeout', 'demoted', 'prepare_maintenance', 'maintenance')
       AND new.goalstate IN ('primary', 'wait_primary', 'join_primary', 'apply_settings'))
     EXECUTE FUNCTION public.refuse_a_second_primary();
+
+-- docs/decisions/0025: a report locks its node's row and then the group; an operator's command (a
+-- switchover, maintenance) the group and then the rows. When they meet, it is the report that gives
+-- up, well before either looks for a deadlock (deadlock_timeout, 1 s): the keeper sends another one.
+ALTER FUNCTION pgautofailover.node_active SET lock_timeout = '300ms';

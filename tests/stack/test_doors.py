@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import DOCKER_LIMIT, ROOT, docker, primary
+from tests.stack.support import DOCKER_LIMIT, ROOT, docker, primary, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,9 @@ SECRETS = ROOT / "deploy" / "compose" / "secrets"
 PEEP = "curl --silent --max-time 2 http://{address}:5432/"
 REFUSED_OR_LATE = (7, 28)
 """Of curl; PostgreSQL, where it can be reached, hangs up on what is not its protocol."""
+
+LOG_LIMIT = 10.0
+"""Seconds for a statement to be in PostgreSQL's log."""
 
 VISITOR = "holdfast-visitor"
 OTHER = "/var/tmp/other"  # noqa: S108 - the container's own
@@ -240,6 +243,12 @@ def test_only_the_edge_is_published() -> None:
     assert bound == {f"127.0.0.1:{port}" for port in (8080, 8443, 8404, 6432, 6433)}
 
 
+def log_files(name: str) -> str:
+    """Return all that PostgreSQL has written to its log files there."""
+    everything = "find /var/lib/postgresql -path '*log/*' -type f -exec cat {} +"
+    return docker("exec", name, "sh", "-c", everything)
+
+
 def test_no_secret_is_told() -> None:
     """Not by an environment, a command line, an inspection, an image's history, or a log."""
     values = {path.name: path.read_text().strip() for path in SECRETS.glob("*_password")}
@@ -256,9 +265,23 @@ def test_no_secret_is_told() -> None:
             told[f"processes of {container.name}"] = docker(
                 "top", container.name, "-eo", "pid,args"
             )
+    for name in ("pg-monitor", *NODES):
+        told[f"log files of {name}"] = log_files(name)
     for image in ("postgres", "haproxy", "nginx", "service", "client"):
         told[f"image {image}"] = docker("history", "--no-trunc", f"holdfast-{image}")
     found = [
         (place, name) for place, text in told.items() for name, v in values.items() if v in text
     ]
     assert found == []
+
+
+def test_a_password_that_cannot_be_set_is_not_told() -> None:
+    """A node that has just become a standby refuses the statement, and logs what it refuses."""
+    standby = next(name for name in NODES if name != primary())
+    for way in ("secret_sql", "local_sql"):
+        statement = f"ALTER ROLE holdfast_app PASSWORD 'refused-by-{way}'"
+        tried = f'source common.sh; {way} -d postgres -c "{statement}" || echo refused'
+        assert docker("exec", standby, "bash", "-c", tried) == "refused\n"
+    # The other way is logged, and after it.
+    wait_until("a log of it", LOG_LIMIT, lambda: "refused-by-local_sql" in log_files(standby))
+    assert "refused-by-secret_sql" not in log_files(standby)

@@ -35,36 +35,6 @@ STALE_FILES = (
 
 SWITCHOVERS = 3
 
-MEETING = """
-DO $$
-DECLARE met boolean := false;
-BEGIN
-    PERFORM FROM pgautofailover.node WHERE nodename = '{node}' FOR UPDATE;
-    FOR look IN 1..200 LOOP
-        PERFORM pg_stat_clear_snapshot(), pg_sleep(0.05);
-        SELECT EXISTS (
-            SELECT FROM pg_stat_activity
-             WHERE wait_event_type = 'Lock' AND query LIKE '%node_active(%'
-        ) INTO met;
-        EXIT WHEN met;
-    END LOOP;
-    ASSERT met, 'no report came within 10 s';
-    PERFORM pgautofailover.perform_failover();
-END $$
-"""
-"""A switchover that begins when the node's report has been begun and waits for the node's row."""
-
-ALONE = """
-    SELECT count(*) FROM pgautofailover.event
-     WHERE eventid > {before} AND nodename = '{node}' AND goalstate = 'wait_primary'
-"""
-
-
-def monitor_sql(statement: str) -> str:
-    """Run SQL in the monitor's database; return what it says."""
-    asked = ("psql", "-qAt", "-d", "pg_auto_failover", "-c", statement)
-    return docker("exec", "pg-monitor", *asked).strip()
-
 
 def assert_kept(writer: Writer) -> None:
     """Nothing acknowledged is lost; nothing failed but what may: commits in doubt."""
@@ -223,26 +193,6 @@ def test_the_keeper_is_woken_when_promotion_is_done() -> None:
         if "Reloaded the new configuration" in before_the_report:
             return
     pytest.fail(f"not woken in any of {SWITCHOVERS} switchovers:\n{before_the_report}")
-
-
-def test_a_report_that_meets_a_switchover_keeps_no_second_primary() -> None:
-    """The old primary's keeper has asked what to do, and the switchover comes before its answer.
-
-    Its next report is the one that counts. Until then it may not acknowledge anything by itself.
-    """
-    old = primary()
-    with Writer() as writer:
-        writer.await_writes()
-        before = monitor_sql("SELECT max(eventid) FROM pgautofailover.event")
-        monitor_sql(MEETING.format(node=old))
-        wait_until(
-            "another primary", RESUME_LIMIT, lambda: cluster.find_primary() not in {None, old}
-        )
-        writer.await_writes()
-    assert writer.failed == []
-    assert writer.lost() == set()
-    assert monitor_sql(ALONE.format(node=old, before=before)) == "0"
-    wait_until("a redundant cluster", REDUNDANT_LIMIT, is_redundant)
 
 
 def test_the_standby_is_killed() -> None:

@@ -6,6 +6,17 @@ log() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*" >&2; }
 secret() { cat "/run/secrets/$1"; }
 local_sql() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
 
+# For statements that hold a secret: PostgreSQL writes them to no log, slow ones and failed ones included.
+secret_sql() {
+    PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' local_sql "$@"
+}
+
+# include_settings FILE: postgresql.conf reads it last, from the image, so that it is the same at every start.
+include_settings() {
+    local include="include_if_exists '/etc/holdfast/$1'"
+    grep -qxF "$include" "$PGDATA/postgresql.conf" || printf '%s\n' "$include" >>"$PGDATA/postgresql.conf"
+}
+
 # wait_until SECONDS WHAT COMMAND...: polls COMMAND; says what was waited for when it gives up.
 wait_until() {
     local seconds=$1 what=$2 deadline=$((SECONDS + $1))
@@ -78,7 +89,7 @@ write_pgpass() {
     )
 }
 
-# PostgreSQL's own log (see postgresql.holdfast.conf) to the container's log, from now on.
+# PostgreSQL's own log (see postgresql.log.conf) to the container's log, from now on.
 follow_postgres_log() {
     local day files=()
     for day in Mon Tue Wed Thu Fri Sat Sun; do files+=("$HOME/log/postgresql-$day.log"); done

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import documentation, health, problems
 from service.api.access import Access, AccessMiddleware, Tokens, TokensError, describe
+from service.api.head import HeadMiddleware
 from service.api.limits import BodyLimitMiddleware
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
 from service.lifecycle import Lifecycle
@@ -99,6 +100,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
             allow_headers=ASKED,
             expose_headers=TOLD,
         )
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(
         RequestMiddleware,
         instance=settings.app_name,

@@ -163,5 +163,7 @@ async def _framework(request: Request, error: Exception) -> JSONResponse:
 def _allowed(request: Request) -> dict[str, str]:
     """Name all methods of a path; the framework names those of its first route alone."""
     path = getattr(request.scope.get("route"), "path", None)
-    methods = request.app.openapi()["paths"].get(path)
-    return {"Allow": ", ".join(sorted(each.upper() for each in methods))} if methods else {}
+    methods = {each.upper() for each in request.app.openapi()["paths"].get(path, ())}
+    if "GET" in methods:
+        methods.add("HEAD")
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}

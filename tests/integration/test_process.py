@@ -105,6 +105,31 @@ async def test_serves_through_haproxy(stack: EmbeddedStack, running: Running) ->
     assert read.headers["X-Instance"] == "app1"
 
 
+async def test_head_is_get_without_a_body(running: Running) -> None:
+    """The same status and headers, nothing behind them, and the connection goes on."""
+    url = f"{running.url}/api/users"
+    made = await running.client.post(url, json={"email": "head@example.com", "name": "Head"})
+    for path in (made.headers["Location"], "/health", "/docs", "/api/users/0", "/nowhere"):
+        got = await running.client.get(running.url + path)
+        head = await running.client.head(running.url + path)
+        assert head.content == b""
+        assert (head.status_code, _lasting(head)) == (got.status_code, _lasting(got)), path
+    same = {"If-None-Match": made.headers["ETag"]}
+    head = await running.client.head(running.url + made.headers["Location"], headers=same)
+    assert head.status_code == 304
+    metrics = (await running.client.get(f"{running.url}/metrics")).text
+    assert 'method="HEAD",route="/api/users/{id}"' in metrics
+
+
+def _lasting(response: httpx.Response) -> dict[str, str]:
+    """Return the headers that are the same for each request, the body's own among them."""
+    return {
+        name: value
+        for name, value in response.headers.items()
+        if name not in {"date", "x-request-id", "server-timing"}
+    }
+
+
 async def test_stops_in_order(stack: EmbeddedStack, database: str, running: Running) -> None:
     """SIGTERM: out of rotation at once, still serving, in-flight finished, exit code 0."""
     async with superuser(stack, database) as admin:

@@ -40,7 +40,7 @@ async def test_wrong_method_names_all_right_ones(client: httpx.AsyncClient) -> N
     response = await client.put("/api/users/1")
 
     check(response, 405, "method-not-allowed")
-    assert response.headers["allow"] == "DELETE, GET, PATCH"
+    assert response.headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
 
 async def test_validation_lists_every_field(client: httpx.AsyncClient) -> None:

@@ -6,7 +6,8 @@ log() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*" >&2; }
 secret() { cat "/run/secrets/$1"; }
 local_sql() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
 
-# For statements that hold a secret: PostgreSQL writes them to no log, slow ones and failed ones included.
+# For statements that hold a secret: PostgreSQL writes them to no log, slow ones and failed ones included. They
+# read it with psql's \set: arguments are in the list of processes.
 secret_sql() {
     PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' local_sql "$@"
 }

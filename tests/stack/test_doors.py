@@ -278,10 +278,26 @@ def test_no_secret_is_told() -> None:
 def test_a_password_that_cannot_be_set_is_not_told() -> None:
     """A node that has just become a standby refuses the statement, and logs what it refuses."""
     standby = next(name for name in NODES if name != primary())
-    for way in ("secret_sql", "local_sql"):
-        statement = f"ALTER ROLE holdfast_app PASSWORD 'refused-by-{way}'"
-        tried = f'source common.sh; {way} -d postgres -c "{statement}" || echo refused'
-        assert docker("exec", standby, "bash", "-c", tried) == "refused\n"
+    statement = "ALTER ROLE holdfast_app PASSWORD 'refused-in-clear-text'"
+    for tried in (
+        "set_passwords holdfast_app db_password",
+        f'local_sql -d postgres -c "{statement}"',
+    ):
+        said = docker("exec", standby, "bash", "-c", f"source common.sh; {tried} || echo refused")
+        assert said == "refused\n"
     # The other way is logged, and after it.
-    wait_until("a log of it", LOG_LIMIT, lambda: "refused-by-local_sql" in log_files(standby))
-    assert "refused-by-secret_sql" not in log_files(standby)
+    wait_until("a log of it", LOG_LIMIT, lambda: "refused-in-clear-text" in log_files(standby))
+    assert "SCRAM-SHA-256$" not in log_files(standby)
+
+
+def test_monitoring_reads_no_password() -> None:
+    """Statements that others run are its business (pg_monitor); none of them has a password."""
+    query = "SELECT query FROM pg_stat_statements UNION ALL SELECT query FROM pg_stat_activity"
+    asked = f"SET ROLE holdfast_monitoring; {query}"
+    seen = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", asked)
+    assert "pg_stat" in seen
+    assert "insufficient privilege" not in seen
+    assert "SCRAM-SHA-256$" not in seen
+    assert not [
+        path.name for path in SECRETS.glob("*_password") if path.read_text().strip() in seen
+    ]

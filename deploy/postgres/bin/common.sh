@@ -6,10 +6,21 @@ log() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*" >&2; }
 secret() { cat "/run/secrets/$1"; }
 local_sql() { psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"; }
 
-# For statements that hold a secret: PostgreSQL writes them to no log, slow ones and failed ones included. They
-# read it with psql's \set: arguments are in the list of processes.
-secret_sql() {
-    PGOPTIONS='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic' local_sql "$@"
+# set_passwords ROLE SECRET...: with psql's \password, which hashes here. No server learns a password, so none is in its
+# log, its statistics, or what those see who may look at sessions; the hashes are not for them, either. In a
+# session of its own psql has no terminal and reads its input; arguments would be in the list of processes.
+untold='-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic
+    -c pg_stat_statements.track=none'
+set_passwords() {
+    local commands=() lines="" password said
+    while [ $# -gt 0 ]; do
+        password=$(secret "$2") && [ -n "$password" ] || return 1
+        commands+=(--command "\\password $1")
+        lines+="$password"$'\n'"$password"$'\n'
+        shift 2
+    done
+    said=$(PGOPTIONS="${PGOPTIONS:-} $untold" setsid --wait psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 \
+        -d postgres "${commands[@]}" <<<"$lines" 2>&1) || { log "no password is set: $said"; return 1; }
 }
 
 # include_settings FILE: postgresql.conf reads it last, from the image, so that it is the same at every start.

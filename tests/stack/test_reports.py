@@ -20,7 +20,6 @@ ALONE = """
      WHERE eventid > {before} AND nodename = '{node}' AND goalstate = 'wait_primary'
 """
 
-
 UNTIL_WAITING = """
     FOR look IN 1..1000 LOOP
         PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01);

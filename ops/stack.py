@@ -137,7 +137,7 @@ class Stack:
         say(cluster.cluster_state().rstrip() or "  the monitor does not answer")
         say(f"\n  virtual IP {cluster.VIP}: {cluster.find_vip_holder() or 'nobody'}\n")
         for row in cluster.backends():
-            say(f"  {row['pxname']:<12}{row['svname']:<12}{row['status']}")
+            say(f"  {row['pxname']:<12}{row['svname']:<16}{row['status']}")
 
     def primary(self) -> None:
         """Print the container that accepts writes."""

@@ -6,7 +6,10 @@ Its own answer could only be an error. Two tiny HTTP servers stand in for app1 a
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,54 +17,55 @@ import httpx
 from tests.integration.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
 
     from ops.embedded import EmbeddedStack
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-UNHEALTHY = OK.replace(b"200 OK", b"503 Service Unavailable")
-
-FINISH_LIMIT = 15.0
-"""Seconds for an instance to end what it has accepted; HAProxy gives a check 3."""
+HANGING_LIMIT = 15.0
+"""Seconds for an instance to give up on a connection that says nothing."""
 
 
-class Instance:
-    """One of the two; what it has accepted it answers, also after it has closed."""
+class Instance(ThreadingHTTPServer):
+    """One of the two, in threads: what it has accepted has ended when it is closed."""
 
-    def __init__(self, health: bytes) -> None:
-        self._health = health
-        self._work: set[asyncio.Task[None]] = set()
-
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection, in a task that `finish` waits for."""
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-
-    async def finish(self) -> None:
-        """Return when nothing is open any more: a loop that ends meanwhile would leave it so."""
-        async with asyncio.timeout(FINISH_LIMIT):
-            await asyncio.gather(*self._work)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):  # HAProxy resets a check that it has heard enough of
-            head = await reader.read(4096)
-            writer.write(self._health if head.startswith(b"GET /health") else OK)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+    request_queue_size = 128
 
 
-@asynccontextmanager
-async def instances(stack: EmbeddedStack, health: bytes) -> AsyncIterator[None]:
-    """Run both instances; to the health check they say `health`, to all else 200."""
-    async with AsyncExitStack() as servers:
+class Healthy(BaseHTTPRequestHandler):
+    """To everything it says 200, to the health check `health`."""
+
+    health = HTTPStatus.OK
+    timeout = HANGING_LIMIT
+
+    def do_GET(self) -> None:
+        """Answer without a body."""
+        self.send_response(self.health if self.path.startswith("/health") else HTTPStatus.OK)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class Unhealthy(Healthy):
+    """Fails its check, and serves all the same."""
+
+    health = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+@contextmanager
+def instances(stack: EmbeddedStack, kind: type[Healthy]) -> Iterator[None]:
+    """Run both instances."""
+    with ExitStack() as running:
         for name in ("app1", "app2"):
-            port = stack.ports.by_name()[name]
-            instance = Instance(health)
-            servers.push_async_callback(instance.finish)
-            server = await asyncio.start_server(instance.accept, "127.0.0.1", port)
-            await servers.enter_async_context(server)
+            server = Instance(("127.0.0.1", stack.ports.by_name()[name]), kind)
+            running.enter_context(server)
+            thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+            thread.start()
+            running.callback(thread.join)
+            running.callback(server.shutdown)
         yield
 
 
@@ -78,9 +82,9 @@ async def nobody_up(stack: EmbeddedStack) -> None:
 
 async def test_instances_that_fail_their_check_are_asked(stack: EmbeddedStack) -> None:
     """Slow is not dead: a machine that stood still fails all checks, and then answers."""
-    async with instances(stack, OK):
+    with instances(stack, Healthy):
         await eventually("both in rotation", lambda: len(stack.haproxy.up("apps")) == 2)
-    async with instances(stack, UNHEALTHY):
+    with instances(stack, Unhealthy):
         await nobody_up(stack)
         answers = await asyncio.gather(*(ask(stack, "GET") for _ in range(20)))
     assert answers == [200] * 20
@@ -92,6 +96,6 @@ async def test_a_request_waits_for_an_instance_to_come(stack: EmbeddedStack) -> 
     requests = [asyncio.create_task(ask(stack, method)) for method in ("GET", "POST") * 5]
     done, _ = await asyncio.wait(requests, timeout=1.5)
     assert not done
-    async with instances(stack, OK):
+    with instances(stack, Healthy):
         answers = await asyncio.gather(*requests)
     assert answers == [200] * 10

@@ -7,27 +7,27 @@ hangs up, as an instance does that is killed while it works.
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from contextlib import AsyncExitStack
+import threading
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.integration.instances import instances
 from tests.integration.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ops.embedded import EmbeddedStack
+    from tests.integration.instances import Request
 
 KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
+
+STEP_LIMIT = 10.0
+"""Seconds for a request to be where the test wants it."""
 
 
 @dataclass
@@ -38,23 +38,14 @@ class Pair:
     reset: bool = False  # how the death looks: a reset, or the end of the stream
     received: list[tuple[str, bytes]] = field(default_factory=list)  # by whom, and the body
 
-    async def serve(
-        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Read one request. Health checks are always answered, the test's first one never."""
-        try:
-            head, body = await _read_request(reader)
-        except asyncio.IncompleteReadError:
-            writer.close()
-            return
-        if not head.startswith("GET /health"):
-            self.received.append((name, body))
-        if head.startswith("GET /health") or len(self.received) > 1:
-            writer.write(ANSWER)
+    def serve(self, request: Request) -> None:
+        """Answer all health checks, and all requests but the first."""
+        if not request.is_check:
+            self.received.append((request.instance, request.body))
+        if request.is_check or len(self.received) > 1:
+            request.begin()
         elif self.reset:
-            connection = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        writer.close()
+            request.reset()
 
     async def ask(self, method: str, headers: dict[str, str], body: bytes | None) -> int:
         """Send one request to HAProxy and return the status that comes back."""
@@ -63,22 +54,11 @@ class Pair:
         return answer.status_code
 
 
-async def _read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    _, _, length = head.lower().partition("content-length: ")
-    body = await reader.readexactly(int(length.split("\r\n")[0])) if length else b""
-    return head, body
-
-
 @pytest.fixture(params=["end of stream", "reset"])
 async def pair(stack: EmbeddedStack, request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """Both instances, in HAProxy's rotation."""
     pair = Pair(f"http://127.0.0.1:{stack.http_port}/x", reset=request.param == "reset")
-    async with AsyncExitStack() as servers:
-        for name in ("app1", "app2"):
-            port = stack.ports.by_name()[name]
-            server = await asyncio.start_server(partial(pair.serve, name), "127.0.0.1", port)
-            await servers.enter_async_context(server)
+    with instances(stack, pair.serve):
         await eventually("both in rotation", lambda: len(stack.haproxy.up("apps")) == 2)
         yield pair
 
@@ -117,28 +97,24 @@ async def test_a_write_larger_than_the_buffer_is_sent_once(pair: Pair) -> None:
 
 async def test_an_answer_leaves_whole(stack: EmbeddedStack) -> None:
     """No header before its body: nginx could not ask again for an answer that it has begun."""
-    asked, go_on = asyncio.Event(), asyncio.Event()
+    asked, go_on = threading.Event(), threading.Event()
+    body = b"whole"
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head, _ = await _read_request(reader)
-        body = b"" if head.startswith("GET /health") else b"whole"
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-        )
-        if body:
+    def serve(request: Request) -> None:
+        request.begin(length=0 if request.is_check else len(body))
+        if not request.is_check:
             asked.set()
-            await go_on.wait()
-        writer.write(body)
-        writer.close()
+            go_on.wait(STEP_LIMIT)
+            request.wfile.write(body)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", stack.ports.by_name()["app1"]):
+    with instances(stack, serve, ("app1",)):
         await eventually("it in rotation", lambda: stack.haproxy.up("apps") == {"app1"})
         reader, writer = await asyncio.open_connection("127.0.0.1", stack.http_port)
         writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        await asyncio.wait_for(asked.wait(), 10)
+        assert await asyncio.to_thread(asked.wait, STEP_LIMIT)
         begun = asyncio.create_task(reader.read(1))
         await asyncio.wait([begun], timeout=0.5)  # time enough for a header
         assert not begun.done()
         go_on.set()
-        assert (await begun + await reader.read()).endswith(b"\r\n\r\nwhole")
+        assert (await begun + await reader.read()).endswith(b"\r\n\r\n" + body)
         writer.close()

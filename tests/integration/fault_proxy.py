@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Self
 
 from ops.embedded import free_port
+from tests.http_server import reset_on_close
 
 CONNECT_TIMEOUT = 2.0  # seconds for the proxy's own connection to its target
 CHUNK = 65536
@@ -273,8 +272,8 @@ class _Connection:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST. A linger time of 0 makes the kernel forget what is unsent."""
+    """End a connection with RST."""
     sock = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):  # already gone
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_on_close(sock)
     writer.transport.abort()

@@ -16,7 +16,7 @@ from tests.integration.support import eventually
 
 if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
-    from tests.integration.instances import Request
+    from tests.http_server import Request
 
 
 def healthy(request: Request) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ops.embedded import EmbeddedStack
-    from tests.integration.instances import Request
+    from tests.http_server import Request
 
 KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
@@ -41,7 +41,7 @@ class Pair:
     def serve(self, request: Request) -> None:
         """Answer all health checks, and all requests but the first."""
         if not request.is_check:
-            self.received.append((request.instance, request.body))
+            self.received.append((request.server_name, request.body))
         if request.is_check or len(self.received) > 1:
             request.begin()
         elif self.reset:

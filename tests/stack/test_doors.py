@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import DOCKER_LIMIT, ROOT, docker, primary, wait_until
+from tests.stack.support import DOCKER_LIMIT, SECRETS, docker, primary, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,6 @@ ROLES = (
 VIP = "172.30.0.100"
 CA = "/run/secrets/tls_ca"
 VERIFIED = f"sslmode=verify-full sslrootcert={CA}"
-SECRETS = ROOT / "deploy" / "compose" / "secrets"
 
 PEEP = "curl --silent --max-time 2 http://{address}:5432/"
 REFUSED_OR_LATE = (7, 28)

@@ -20,7 +20,7 @@ from tests.stack.support import (
     CLIENT_TIMEOUT,
     DOCKER_LIMIT,
     RESUME_LIMIT,
-    ROOT,
+    SECRETS,
     docker,
     new_user,
     primary,
@@ -99,18 +99,16 @@ def test_health_says_what_it_reached(client: httpx.Client) -> None:
 
 def statistics() -> tuple[str, str]:
     """Return who may see statistics and metrics."""
-    secrets = ROOT / "deploy" / "compose" / "secrets"
-    return STATS_USER, (secrets / STATS).read_text()
+    return STATS_USER, (SECRETS / STATS).read_text()
 
 
 def connect(port: int) -> Awaitable[asyncpg.Connection]:
     """Log in as the service's role through a published port."""
-    secret = ROOT / "deploy" / "compose" / "secrets" / "db_password"
     return asyncpg.connect(
         host="127.0.0.1",
         port=port,
         user="holdfast_app",
-        password=secret.read_text().strip(),
+        password=(SECRETS / "db_password").read_text().strip(),
         database="holdfast",
         timeout=10,
     )

@@ -19,6 +19,7 @@ from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
     ROOT,
+    SECRETS,
     Writer,
     docker,
     is_whole,
@@ -30,7 +31,6 @@ from tests.stack.support import (
 ROTATION_LIMIT = 300.0
 """Seconds for all passwords, one after another."""
 
-SECRETS = ROOT / "deploy" / "compose" / "secrets"
 CA = SECRETS / "tls" / "ca.crt"
 EDGE, NODES = "vip-access:8443", ("pg-monitor:5432", "postgres1:5432", "postgres2:5432")
 PGPASS = "/tmp/.pgpass"  # noqa: S108 - the container's own

@@ -7,24 +7,25 @@ is killed. tests/integration/test_resending.py asks the same of HAProxy.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.http_server import serving
 from tests.stack.support import address, docker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Iterator
+
+    from tests.http_server import Request
 
 HOST = "172.30.0.1"  # this machine, as the stack's network has it
 SHIFT = 10_000  # the second nginx listens on the first one's ports, plus this
 KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 CONFIGURATION = "/tmp/second.conf"  # noqa: S108 - in the container
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
 
@@ -35,18 +36,15 @@ class Dying:
 
     keys: list[str | None] = field(default_factory=list)  # of the requests, in turn
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Read one request, as far as its header."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        found = re.search(r"(?im)^idempotency-key: (.*?)\r$", head)
-        self.keys.append(found[1] if found else None)
+    def serve(self, request: Request) -> None:
+        """Note the request's key; answer unless it is the first."""
+        self.keys.append(request.headers["Idempotency-Key"])
         if len(self.keys) > 1:
-            writer.write(ANSWER)
-        writer.close()
+            request.begin()
 
 
-@asynccontextmanager
-async def second_nginx(port: int) -> AsyncIterator[str]:
+@contextmanager
+def second_nginx(port: int) -> Iterator[str]:
     """Run the deployed file once more, passing requests to `port` of this machine."""
     text = docker("exec", "vip-access", "cat", "/etc/nginx/nginx.conf")
     text = text.replace("172.30.0.100:80 ", f"{HOST}:{port} ")
@@ -61,38 +59,37 @@ async def second_nginx(port: int) -> AsyncIterator[str]:
         docker("exec", "vip-access", "nginx", "-c", CONFIGURATION, "-s", "stop")
 
 
-async def ask(method: str, headers: dict[str, str]) -> tuple[int, list[str | None]]:
+def ask(method: str, headers: dict[str, str]) -> tuple[int, list[str | None]]:
     """Return the status that a client gets, and the keys with which the server got its request."""
     dying = Dying()
-    server = await asyncio.start_server(dying.serve, "0.0.0.0", 0)  # noqa: S104 - from the container
-    port = server.sockets[0].getsockname()[1]
-    retrying = httpx.AsyncHTTPTransport(retries=5)  # connecting only: until nginx listens
-    async with server, second_nginx(port) as url, httpx.AsyncClient(transport=retrying) as client:
+    server = serving(dying.serve, HOST)
+    retrying = httpx.HTTPTransport(retries=5)  # connecting only: until nginx listens
+    with server as port, second_nginx(port) as url, httpx.Client(transport=retrying) as client:
         body = None if method in {"GET", "HEAD"} else b"a body"
-        answer = await client.request(method, f"{url}/api/users", content=body, headers=headers)
+        answer = client.request(method, f"{url}/api/users", content=body, headers=headers)
     return answer.status_code, dying.keys
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_read_is_sent_again(method: str) -> None:
+def test_a_read_is_sent_again(method: str) -> None:
     """A read survives the proxy that had it."""
-    status, keys = await ask(method, {})
+    status, keys = ask(method, {})
     assert (status, len(keys)) == (200, 2)
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_a_write_with_a_key_is_sent_again(method: str) -> None:
+def test_a_write_with_a_key_is_sent_again(method: str) -> None:
     """So does a write that the service knows by its key."""
-    assert await ask(method, KEY) == (200, [*KEY.values()] * 2)
+    assert ask(method, KEY) == (200, [*KEY.values()] * 2)
 
 
 @pytest.mark.parametrize("method", WRITES)
-async def test_a_write_without_a_key_gets_one(method: str) -> None:
+def test_a_write_without_a_key_gets_one(method: str) -> None:
     """All tries of one request carry the same key, and two requests never do."""
-    status, keys = await ask(method, {})
+    status, keys = ask(method, {})
     assert status == 200
     assert len(keys) == 2
     assert len(set(keys)) == 1
     assert re.fullmatch(r'"edge-[0-9a-f]{32}"', str(keys[0]))
-    _, others = await ask(method, {})
+    _, others = ask(method, {})
     assert not set(keys) & set(others)

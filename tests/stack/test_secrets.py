@@ -13,6 +13,7 @@ from tests.stack.support import (
     CLIENT_TIMEOUT,
     REDUNDANT_LIMIT,
     ROOT,
+    SECRETS,
     docker,
     is_whole,
     new_user,
@@ -30,7 +31,7 @@ def test_up_with_other_secrets_keeps_the_data() -> None:
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
         location = client.post("/api/users", json=new_user("secrets")).headers["location"]
         for name in PASSWORDS:
-            (ROOT / "deploy" / "compose" / "secrets" / name).unlink()
+            (SECRETS / name).unlink()
         done = subprocess.run(
             [sys.executable, "-m", "ops", "up"],
             cwd=ROOT, capture_output=True, text=True, check=False, timeout=UP_LIMIT,

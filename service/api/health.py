@@ -22,20 +22,26 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["operation"])
 
-IN_ROTATION = frozenset({"ok", "degraded", "waiting"})
+IN_ROTATION = frozenset({"ok", "stale", "degraded", "waiting"})
 
 
-def judge(state: Mapping[Role, EndpointState], *, draining: bool, grace: float) -> str:
+def judge(
+    state: Mapping[Role, EndpointState], *, draining: bool, grace: float, stale_after: float
+) -> str:
     """Return the status of an instance, whose endpoints are in `state`.
 
-    `grace` in seconds. In rotation are `ok`, `degraded` (one route down) and `waiting` (both, for
-    less than the grace); out of it `starting` (served nothing yet), `unavailable`, `draining`.
+    `grace` and `stale_after` in seconds. In rotation are `ok`, `stale` (a route served when it was
+    last heard of, which is too long ago: neither a request nor its prober has used it since),
+    `degraded` (one route down) and `waiting` (both, for less than the grace); out of it `starting`
+    (served nothing yet), `unavailable`, `draining`.
     """
     if draining:
         return "draining"
-    serving = sum(each.serves for each in state.values())
+    serving = [each for each in state.values() if each.serves]
     if serving:
-        return "ok" if serving == len(state) else "degraded"
+        if any((each.unknown_for or 0) > stale_after for each in serving):
+            return "stale"
+        return "ok" if len(serving) == len(state) else "degraded"
     unserved = [each.unserved_for for each in state.values() if each.unserved_for is not None]
     if not unserved:
         return "starting"
@@ -47,8 +53,14 @@ async def health(request: Request) -> JSONResponse:
     """Say whether this instance takes requests, and what it reaches."""
     settings = cast("Settings", request.app.state.settings)
     lifecycle = cast("Lifecycle", request.app.state.lifecycle)
-    state = cast("Database", request.app.state.database).state
-    status = judge(state, draining=lifecycle.draining, grace=settings.health_grace)
+    database = cast("Database", request.app.state.database)
+    state = database.state
+    status = judge(
+        state,
+        draining=lifecycle.draining,
+        grace=settings.health_grace,
+        stale_after=database.stale_after,
+    )
     body = {
         "status": status,
         "instance": settings.app_name,
@@ -59,8 +71,16 @@ async def health(request: Request) -> JSONResponse:
 
 
 def _describe(state: EndpointState) -> dict[str, Any]:
-    unserved = None if state.unserved_for is None else round(state.unserved_for, 3)
-    return {"serves": state.serves, "reason": state.reason, "unserved_seconds": unserved}
+    return {
+        "serves": state.serves,
+        "reason": state.reason,
+        "unserved_seconds": _rounded(state.unserved_for),
+        "unknown_seconds": _rounded(state.unknown_for),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 @router.get("/livez")

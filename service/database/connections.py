@@ -16,10 +16,16 @@ from asyncpg.exceptions import PostgresLogMessage
 
 from service.database import failures, statements
 from service.database.deadline import Deadline
-from service.database.failures import KeyKnown, Phase
+from service.database.failures import KeyKnown, Phase, cancelled_from_outside
 from service.database.observer import Role
 from service.database.session import CLIENT_MARGIN, Session
-from service.errors import ConnectionLost, DatabaseError, DatabaseFailure, NotWritable
+from service.errors import (
+    CommitInDoubt,
+    ConnectionLost,
+    DatabaseError,
+    DatabaseFailure,
+    NotWritable,
+)
 
 Row: TypeAlias = asyncpg.Record
 T = TypeVar("T")
@@ -83,10 +89,17 @@ class Link:
         self, session: Session, deadline: Deadline, statement_timeout: float, role: Role
     ) -> None:
         self._session = session
+        self._exchanges = 0  # under way: more than one only by a caller's mistake
+        self._ended = False
         self.alone = False  # before COMMIT the server had no standby to wait for
         self._reads_only = role is Role.READ
         self._deadline = deadline
         self._statement_timeout = statement_timeout * CLIENT_MARGIN
+
+    def end(self) -> bool:
+        """End the loan: nothing gets through any more. Say whether nothing was left half-done."""
+        self._ended = True
+        return self._exchanges == 0
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """Run one statement. Raises DatabaseError."""
@@ -174,7 +187,7 @@ class Link:
             await self._exchange(Phase.WORK, ROLLBACK_TIMEOUT, self._session.execute, "ROLLBACK")
         except DatabaseError:
             # The failure that led here is the one that matters; ending the session rolls back.
-            self._session.terminate()
+            self._session.drop()
 
     async def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> T:
         budget = min(self._deadline.remaining(), self._statement_timeout)
@@ -196,27 +209,37 @@ class Link:
         The bound closes the session instead of cancelling the query: a cancel request that meets
         a COMMIT waiting for its standby would turn it into a commit on the primary alone.
         """
+        if self._ended:
+            raise RuntimeError("The block that this connection was lent to has ended")
         session, expired = self._session, False
 
         def expire() -> None:
             nonlocal expired
             expired = True
-            session.terminate()
+            session.drop()
 
+        self._exchanges += 1
         timer = asyncio.get_running_loop().call_later(max(budget, 0), expire)
         try:
             return await call(*args)
-        except failures.DRIVER_ERRORS as error:
+        except asyncio.CancelledError as error:
+            session.drop()  # half an exchange: nobody may use this session again
+            if cancelled_from_outside():
+                raise
+            raise self._meaning(error, phase) from error
+        except Exception as error:  # the driver raises more than it says
             cause = self._timed_out(budget) if expired else error
-            raise self._translate(cause, phase) from error
-        except asyncio.CancelledError:
-            session.terminate()  # half an exchange: nobody may use this session again
-            raise
+            raise self._meaning(cause, phase) from error
         finally:
             timer.cancel()
+            self._exchanges -= 1
 
-    def _translate(self, error: Exception, phase: Phase) -> DatabaseError:
+    def _meaning(self, error: BaseException, phase: Phase) -> DatabaseError:
+        """Say what an error means; close the session unless it is known to be good."""
         failure = failures.translate(error, phase, closed=self._session.is_closed())
+        answered = isinstance(error, asyncpg.PostgresError)
+        if isinstance(failure, ConnectionLost | CommitInDoubt) and not answered:
+            self._session.drop()
         if self._reads_only and isinstance(failure, NotWritable):
             # No other node would make a difference: the statement should not have come here.
             return DatabaseFailure("A read connection was given a write", kind="permanent")
@@ -232,6 +255,8 @@ async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
     """Roll back when the block fails, cancellation included: nothing half-done may stay open."""
     try:
         yield
+    except GeneratorExit:
+        raise  # nothing may be awaited now: the session is closed as it is taken back
     except BaseException:
         await link.roll_back()
         raise

@@ -31,6 +31,7 @@ class EndpointState:
     serves: bool
     reason: str  # why not; empty while it serves
     unserved_for: float | None  # since it last served: 0 while it does, None if it never did
+    unknown_for: float | None  # since anything was last learned of it; None: nothing yet
 
 
 class Endpoint:
@@ -45,6 +46,7 @@ class Endpoint:
         self._serves = False
         self._reason = "not tried yet"
         self._served_at: float | None = None
+        self._learned_at: float | None = None
         self._refused: EndpointUnreachable | None = None  # set while attempts keep a pace
         self._next_try = 0.0
         self._connected_at = float("-inf")
@@ -53,7 +55,8 @@ class Endpoint:
     def state(self) -> EndpointState:
         """What is known now; never waits."""
         unserved = None if self._served_at is None else self._clock() - self._served_at
-        return EndpointState(self._serves, self._reason, 0.0 if self._serves else unserved)
+        unknown = None if self._learned_at is None else self._clock() - self._learned_at
+        return EndpointState(self._serves, self._reason, 0.0 if self._serves else unserved, unknown)
 
     @property
     def paced(self) -> bool:
@@ -66,7 +69,7 @@ class Endpoint:
 
     def served(self) -> None:
         """Note that work was done through the endpoint."""
-        self._served_at = self._clock()
+        self._served_at = self._learned_at = self._clock()
         if not self._serves:
             self._serves, self._reason = True, ""
             self._observer.serving(self.role, serves=True, reason="")
@@ -75,6 +78,7 @@ class Endpoint:
         """Note that the endpoint does not serve, for the reason of `error`."""
         if error.kind == HELD_BACK:
             return  # nothing was tried: the reason noted before stands
+        self._learned_at = self._clock()
         if self._serves or self._reason == "not tried yet":
             self._observer.serving(self.role, serves=False, reason=error.kind)
         self._serves, self._reason = False, error.kind
@@ -85,13 +89,20 @@ class Endpoint:
             self._refused = EndpointUnreachable(str(error), kind=error.kind)
             self._next_try = self._clock()
 
+    def admit(self) -> EndpointUnreachable | None:
+        """Let one attempt to connect begin now, or return why it is too early for it."""
+        now = self._clock()
+        if self._refused is not None and now < self._next_try:
+            refusal = EndpointUnreachable(str(self._refused), kind=HELD_BACK)
+            refusal.__cause__ = self._refused
+            return refusal
+        self._next_try = now + OVERLAP
+        return None
+
     @contextmanager
-    def connecting(self) -> Iterator[None]:
-        """Admit one attempt to connect; EndpointUnreachable at once if it is too early."""
+    def attempt(self) -> Iterator[None]:
+        """Learn from the attempt within the block, which was admitted."""
         started = self._clock()
-        if self._refused is not None and started < self._next_try:
-            raise EndpointUnreachable(str(self._refused), kind=HELD_BACK) from self._refused
-        self._next_try = started + OVERLAP
         try:
             yield
         except EndpointUnreachable as error:

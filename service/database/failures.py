@@ -5,13 +5,14 @@
 | refused, reset, timed out, 57P03, 53300           | unreachable      | lost          | in doubt             |
 | 28P01: a password that is just being rotated      | unreachable      | -             | -                    |
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
+| whatever else the driver raises                   | unreachable      | lost          | in doubt             |
 | 25006, 53100 (no room on the volume)              | -                | not writable  | not writable         |
 | 40001, 40P01, a stale plan                        | -                | aborted       | aborted              |
 | 57014, by the statement timeout                   | -                | too slow      | in doubt             |
 | 57014, by somebody's request                      | -                | aborted       | in doubt             |
 | HF001, HF002 (idempotency_claim)                  | -                | key in flight, key known | -         |
 | class 23                                          | -                | constraint    | constraint           |
-| anything else                                     | permanent        | permanent     | permanent            |
+| any other answer; what the driver refuses to send | permanent        | permanent     | permanent            |
 
 Unreachable, lost, not writable and aborted are TransientErrors: nothing was applied, so the whole
 unit of work may run again. An ERROR in answer to COMMIT means that the server rolled back; only
@@ -19,10 +20,11 @@ where no answer came, the session was ended (FATAL), or the statement was cancel
 what follows COMMIT, is the outcome in doubt.
 """  # noqa: E501 - a table
 
+import asyncio
 import socket
 from enum import Enum, auto
 
-from asyncpg import InterfaceError, InternalClientError, PostgresError
+from asyncpg import InterfaceError, PostgresError
 from asyncpg.exceptions import (
     ClientConfigurationError,
     InvalidCachedStatementError,
@@ -44,9 +46,6 @@ from service.errors import (
     TransientError,
 )
 
-# What the driver raises. TimeoutError is an OSError.
-DRIVER_ERRORS = (PostgresError, InterfaceError, InternalClientError, OSError)
-
 QUERY_CANCELED = "57014"
 STATEMENT_COMPLETION_UNKNOWN = "40003"
 SESSION_ENDED = {
@@ -64,7 +63,11 @@ CONSTRAINTS = {
     "23514": "check",
     "23P01": "exclusion",
 }
-DEADLINE = "deadline"  # the kind of a loss that tells nothing of other sessions
+DEADLINE = "deadline"
+DRIVER_FAULT = "driver-fault"  # the driver raised what it never should, on an open session
+INNOCENT = frozenset(
+    {DEADLINE, DRIVER_FAULT}
+)  # kinds of losses that tell nothing of other sessions
 # syncrep.c, PostgreSQL 17: the WARNINGs of a COMMIT that stopped waiting for its standby both say
 # "...the wait for synchronous replication..." and carry this detail. Not translated, as the
 # servers' lc_messages is C.
@@ -78,6 +81,16 @@ class DeadlinePassed(TimeoutError):  # noqa: N818 - as in service.errors
 
     That says little about the endpoint: an overloaded service is late as well.
     """
+
+
+LOST = "connection-lost"
+LOSSES: tuple[tuple[type | tuple[type, ...], str], ...] = (  # the first that fits
+    (DeadlinePassed, DEADLINE),
+    (TimeoutError, "timeout"),
+    (ConnectionRefusedError, "refused"),
+    (socket.gaierror, "unresolved"),
+    ((OSError, PostgresError, InterfaceError), LOST),
+)
 
 
 class KeyKnown(DatabaseError):  # noqa: N818 - as in service.errors
@@ -116,7 +129,13 @@ def is_local_commit(message: PostgresLogMessage) -> bool:
     return _SYNC_WAIT in text or _LOCAL_DETAIL in text
 
 
-def translate(error: Exception, phase: Phase, *, closed: bool = False) -> DatabaseError:
+def cancelled_from_outside() -> bool:
+    """Say whether a CancelledError that was caught is this task's, and not one of the driver's."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def translate(error: BaseException, phase: Phase, *, closed: bool = False) -> DatabaseError:
     """Return what a driver's error means in `phase`; `closed`: the connection is gone.
 
     The caller raises it `from` the driver's error, which keeps the detail for the logs.
@@ -124,7 +143,7 @@ def translate(error: Exception, phase: Phase, *, closed: bool = False) -> Databa
     if phase is Phase.CONNECT:
         return _while_connecting(error)
     if _ends_session(error, closed=closed):
-        kind = _kind_of_loss(error)
+        kind = _kind_of_loss(error, closed=closed)
         if phase is Phase.COMMIT:
             return CommitInDoubt(f"The connection ended during COMMIT: {error}", kind=kind)
         return ConnectionLost(f"The connection ended: {error}", kind=kind)
@@ -135,7 +154,7 @@ def translate(error: Exception, phase: Phase, *, closed: bool = False) -> Databa
     return DatabaseFailure(f"{type(error).__name__}: {error}", kind="permanent")
 
 
-def _while_connecting(error: Exception) -> DatabaseError:
+def _while_connecting(error: BaseException) -> DatabaseError:
     reachable_but_refused = isinstance(error, PostgresError) and not (
         error.sqlstate in LOGIN_MAY_WORK_LATER or error.sqlstate.startswith("08")
     )
@@ -144,7 +163,12 @@ def _while_connecting(error: Exception) -> DatabaseError:
     return EndpointUnreachable(f"Connecting failed: {_describe(error)}", kind=_kind_of_loss(error))
 
 
-def _ends_session(error: Exception, *, closed: bool) -> bool:
+def _ends_session(error: BaseException, *, closed: bool) -> bool:
+    """Say whether the session is lost: also when the driver raised what nobody can explain.
+
+    Only the server's answers, and what the driver refuses before it sends anything
+    (InterfaceError, a stale type), leave a session as it was.
+    """
     if isinstance(error, PostgresError):
         return (
             error.severity_en in {"FATAL", "PANIC"}
@@ -152,25 +176,19 @@ def _ends_session(error: Exception, *, closed: bool) -> bool:
             or error.sqlstate == STATEMENT_COMPLETION_UNKNOWN
             or error.sqlstate.startswith("08")
         )
-    return isinstance(error, OSError) or closed
+    refused = isinstance(error, InterfaceError | OutdatedSchemaCacheError)
+    return closed or not refused
 
 
-def _kind_of_loss(error: BaseException) -> str:
+def _kind_of_loss(error: BaseException, *, closed: bool = False) -> str:
     """Name a loss for metrics; a server's last words before it hung up are the error's cause."""
     for each in (error, error.__cause__):
         if isinstance(each, PostgresError) and each.sqlstate in LOGIN_MAY_WORK_LATER:
             return LOGIN_MAY_WORK_LATER[each.sqlstate]
-    match error:
-        case DeadlinePassed():
-            return DEADLINE
-        case TimeoutError():
-            return "timeout"
-        case ConnectionRefusedError():
-            return "refused"
-        case socket.gaierror():
-            return "unresolved"
-        case _:
-            return "connection-lost"
+    for types, kind in LOSSES:
+        if isinstance(error, types):
+            return kind
+    return LOST if closed else DRIVER_FAULT
 
 
 def _answered(error: PostgresError, phase: Phase) -> DatabaseError:
@@ -199,5 +217,5 @@ def _cancelled(message: str, phase: Phase) -> DatabaseError:
     return StatementTimeout(message, kind="statement-timeout")
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -59,3 +59,6 @@ class Observer:
 
     def serving(self, role: Role, *, serves: bool, reason: str) -> None:
         """Note that an endpoint began to serve, or ceased to for `reason`; on the change only."""
+
+    def background_failed(self, name: str, error: BaseException) -> None:
+        """Note that a turn of a background task failed; the next one comes all the same."""

@@ -1,32 +1,33 @@
-"""Opens, refreshes and closes a pool of sessions on one endpoint.
+"""A pool of sessions on one endpoint: acquires, takes back, opens and closes them.
 
-asyncpg's pool lends and takes back; this adds what a failover asks for:
-
-- it opens without a database, and connects when somebody asks;
-- sessions have a maximum age, and all of them can be expired at once. Otherwise reads would never
-  return to a recovered replica, and writes could stay with a demoted primary;
-- a session goes back only when it is idle and known to be good: one that was left in the middle
-  of anything, by a failure or by a cancelled task, is closed;
-- every wait is bounded, and whoever waits is counted.
+- It opens without a database, and connects when somebody waits.
+- Whoever asks takes an idle session, or stands in the wait queue. Sessions are opened by tasks of
+  the pool's own, one at a time, and the first in the queue takes what is there first: a session
+  that came back, or one that was opened for somebody else. After a failover forty logins at once
+  would need the processors that the waiting work needs.
+- Giving a session back awaits nothing, so that no cancellation can come between.
+- Sessions have a maximum age, and all of them can be expired at once. Otherwise reads would never
+  return to a recovered replica, and writes could stay with a demoted primary.
+- A session goes back only when it is idle and known to be good: one that was left in the middle
+  of anything, by a failure or by a cancelled task, is closed.
+- Every wait is bounded, and whoever waits is counted.
 """
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from typing import TypeAlias, cast
-
-import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+from contextlib import asynccontextmanager
+from functools import partial
 
 from service.database.connections import Link
 from service.database.deadline import Deadline
 from service.database.endpoint import Endpoint
-from service.database.failures import DEADLINE, DRIVER_ERRORS
+from service.database.failures import INNOCENT
 from service.database.observer import Observer, Role
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.session import Session, connect
-from service.database.turns import Turns
+from service.database.waiting import Waiter, WaitQueue
 from service.errors import (
     CommitInDoubt,
     ConnectionLost,
@@ -36,72 +37,96 @@ from service.errors import (
     Unavailable,
 )
 
-Proxy: TypeAlias = PoolConnectionProxy
-
 # Sessions that may be on their way at a time: after a failover the pool refills, it does not storm
 # the new primary. A login costs as much as several requests, and the first that is done serves all
 # who wait: four pools that opened two at a time kept a write from its first session for half a
 # second, on two cores. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some hang.
 CONNECTS_AT_ONCE = 1
-# Seconds for a session's farewell, and for asyncpg's bookkeeping when one is given back.
+# Seconds for a session's farewell: it is idle, so that a server which is there answers at once.
 FAREWELL = 1.0
 
 
 class Pool:
-    """A pool of sessions on one endpoint."""
+    """A pool of sessions on one endpoint. Everything runs on one event loop: no locks."""
 
     def __init__(
         self, role: Role, endpoint: EndpointOptions, options: DatabaseOptions, observer: Observer
     ) -> None:
         self.role = role
         self.endpoint = Endpoint(role, observer)
-        self.waiting = 0  # tasks that have asked for a session and do not have it yet
         self.floor = endpoint.pool_min
         self.limit = endpoint.pool_max
         self._where = endpoint
         self._options = options
         self._observer = observer
         self._generation = 0
-        self._connects = asyncio.Semaphore(CONNECTS_AT_ONCE)
-        self._turns = Turns(self._free)
-        self._pool: asyncpg.Pool | None = None
+        self._closed = True
+        self._sessions: set[Session] = set()  # all that are open: idle, lent, and on their way out
+        self._idle: deque[Session] = deque()
+        self._queue = WaitQueue()
+        self._opening: set[asyncio.Task[DatabaseError | None]] = set()
         self._farewells: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()  # since `close` looked
 
     @property
     def size(self) -> int:
         """The number of open sessions."""
-        return self._pool.get_size() if self._pool else 0
+        return len(self._sessions)
 
     @property
     def idle(self) -> int:
         """The number of open sessions that nobody uses."""
-        return self._pool.get_idle_size() if self._pool else 0
+        return len(self._idle)
 
-    async def open(self) -> None:
+    @property
+    def waiting(self) -> int:
+        """The number of tasks that have asked for a session and do not have it yet."""
+        return len(self._queue)
+
+    def open(self) -> None:
         """Get ready to lend; connects to nothing."""
-        self._pool = await asyncpg.create_pool(
-            min_size=0,  # asyncpg's own floor would connect here; the keeper holds ours
-            max_size=self.limit,
-            max_queries=2**31,  # the age replaces sessions
-            max_inactive_connection_lifetime=self._options.connection_max_age,
-            connect=self._connect,
-        )
+        self._closed = False
 
     async def close(self, bound: float) -> None:
         """Wait up to `bound` seconds for loans to come back, then close all sessions."""
-        if self._pool is None:
-            return
-        pool, self._pool = self._pool, None
-        self._turns.look()  # whoever is in line hears of it
+        self._closed = True
+        self._queue.fail_all(_stopping)
+        for task in self._opening:
+            task.cancel()
+        while self._idle:
+            self._retire(self._idle.pop())
         try:
             async with asyncio.timeout(bound):
-                await pool.close()
-        except (*DRIVER_ERRORS, TimeoutError):
-            pool.terminate()  # whoever still held one finds it closed
+                while self._sessions or self._opening:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass  # whoever still holds one finds it closed
+        finally:
+            for session in list(self._sessions):
+                self._drop(session)
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=FAREWELL)  # what they closed is closed now
 
     def expire(self) -> None:
         """Let no session that is open now be lent again."""
         self._generation += 1
+
+    def trim(self) -> None:
+        """Close idle sessions that are too old, or expired: nobody may ask for them for long."""
+        for session in [each for each in self._idle if not self._fit(each)]:
+            self._idle.remove(session)
+            self._retire(session)
+
+    async def fill(self) -> None:
+        """Open sessions until there are `floor`, one after another. Raises DatabaseError."""
+        while not self._closed and self.size + len(self._opening) < self.floor:
+            if (refusal := self.endpoint.admit()) is not None:
+                raise refusal
+            task = self._start(None)
+            await asyncio.wait([task])  # not awaited itself: who fills may be cancelled, it not
+            if not task.cancelled() and (error := task.result()) is not None:
+                raise error
 
     @asynccontextmanager
     async def lend(self, deadline: Deadline) -> AsyncIterator[Link]:
@@ -111,18 +136,19 @@ class Pool:
         Counts what fails inside, and expires the pool if the failure concerns its other sessions.
         """
         try:
-            proxy, session = await self._acquire(deadline)
+            session = await self._acquire(deadline)
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             raise
+        link = Link(session, deadline, self._options.statement_timeout, self.role)
         try:
-            yield Link(session, deadline, self._options.statement_timeout, self.role)
+            yield link
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             self._learn(error, session)
             raise
         finally:
-            await self._take_back(proxy, session)
+            self._take_back(session, whole=link.end())
 
     def _learn(self, error: DatabaseError, session: Session) -> None:
         """Expire the other sessions when one of their age was lost, or leads to a read-only node.
@@ -131,80 +157,140 @@ class Pool:
         """
         if isinstance(error, NotWritable):
             self.endpoint.failed(error)
-        elif not isinstance(error, ConnectionLost | CommitInDoubt) or error.kind == DEADLINE:
+        elif not isinstance(error, ConnectionLost | CommitInDoubt) or error.kind in INNOCENT:
             return
         if session.generation == self._generation:
             self.expire()
             if not isinstance(error, NotWritable):
                 self.endpoint.lost(error)
 
-    async def _acquire(self, deadline: Deadline) -> tuple[Proxy, Session]:
-        self.waiting += 1
-        try:
-            while True:
-                proxy = await self._next(min(self._options.acquire_timeout, deadline.remaining()))
-                session = cast("Session", proxy).unwrapped
-                if self._fit(session):
-                    return proxy, session
-                # Perhaps a node that fell silent: no farewell that waits for its answer.
-                session.terminate()
-        finally:
-            self.waiting -= 1
-
-    async def _next(self, bound: float) -> Proxy:
+    async def _acquire(self, deadline: Deadline) -> Session:
+        if self._closed:
+            raise _stopping()
+        bound = min(self._options.acquire_timeout, deadline.remaining())
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
-        try:
-            async with asyncio.timeout(bound):
-                await self._turns.wait()
-                if self._pool is None:
-                    raise Unavailable("The service is stopping.", kind="stopping")
-                return await self._pool.acquire()
-        except TimeoutError as error:
-            message = f"All {self.limit} connections were busy for {bound:.1f} s"
-            raise PoolExhausted(message, kind="exhausted") from error
-        except asyncpg.InterfaceError as error:  # the pool's "I am closing"
-            raise Unavailable("The service is stopping.", kind="stopping") from error
+        if not self._queue and (session := self._take()) is not None:
+            return session
+        return await self._wait(bound)
 
-    def _free(self) -> bool:
-        """Say whether it makes sense to ask asyncpg's pool now."""
-        if self._pool is None or self.endpoint.paced:
-            return True  # to hear that it is closed; to try, or be sent away to come again
-        return self.idle > 0 or (self.size < self.limit and not self._connects.locked())
+    async def _wait(self, bound: float) -> Session:
+        waiter = self._queue.join()
+        message = f"All {self.limit} connections were busy for {bound:.1f} s"
+        exhausted = partial(PoolExhausted, message, kind="exhausted")
+        timer = asyncio.get_running_loop().call_later(bound, lambda: waiter.fail(exhausted()))
+        self._look()
+        try:
+            return await waiter.turn
+        except asyncio.CancelledError:
+            if (session := waiter.session) is not None:  # served and cancelled in the same turn
+                self._take_back(session, whole=True)
+            raise
+        finally:
+            timer.cancel()
+            self._queue.leave(waiter)
+
+    def _take(self) -> Session | None:
+        """Take the session that was idle for the shortest time, if one is fit to be used."""
+        while self._idle:
+            session = self._idle.pop()
+            if self._fit(session):
+                return session
+            # Perhaps a node that fell silent: no farewell that waits for its answer.
+            self._drop(session)
+        return None
 
     def _fit(self, session: Session) -> bool:
         current = session.generation == self._generation
         return current and time.monotonic() < session.expires_at and not session.is_closed()
 
-    async def _take_back(self, proxy: Proxy, session: Session) -> None:
-        if session.is_closed() or session.is_in_transaction():
-            session.terminate()
-        elif not self._fit(session):
-            farewell = asyncio.create_task(_say_farewell(session))
-            self._farewells.add(farewell)
-            farewell.add_done_callback(self._farewells.discard)
-            farewell.add_done_callback(lambda _: self._turns.look())
-        elif self._pool is None:
-            session.terminate()
+    def _take_back(self, session: Session, *, whole: bool) -> None:
+        """Take a session; `whole`: nothing was left half-done on it."""
+        if not whole or session.is_closed() or session.is_in_transaction():
+            self._drop(session)
+        elif self._closed or not self._fit(session):
+            self._retire(session)
         else:
-            await self._pool.release(proxy, timeout=FAREWELL)
-        self._turns.look()
+            self._idle.append(session)
+        self._look()
 
-    async def _connect(self, *_: object, **__: object) -> Session:
-        """Open a session for asyncpg's pool, which passes arguments of its own."""
+    def _look(self) -> None:
+        """Serve the wait queue with what there is. Wanted after every change."""
+        while (waiter := self._queue.first()) is not None:
+            session = self._take()
+            if session is None:
+                break
+            waiter.serve(session)
+            self._queue.leave(waiter)
+        while self._may_connect() and (waiter := self._queue.first_without_attempt()) is not None:
+            if (refusal := self.endpoint.admit()) is None:
+                self._start(waiter)
+            else:
+                waiter.fail(refusal)
+                self._queue.leave(waiter)
+
+    def _may_connect(self) -> bool:
+        """Say whether there is room for one session more, and nothing to be awaited before."""
+        if self._closed or self.size + len(self._opening) >= self.limit:
+            return False
+        return self.endpoint.paced or len(self._opening) < CONNECTS_AT_ONCE
+
+    def _start(self, waiter: Waiter | None) -> asyncio.Task[DatabaseError | None]:
+        """Begin to open a session; `waiter` is told if that fails, should it still wait then."""
+        task = asyncio.create_task(self._open_one(), name=f"connect-{self.role}")
+        self._opening.add(task)
+        if waiter is not None:
+            waiter.attempted = True
+        task.add_done_callback(partial(self._opened, waiter))
+        return task
+
+    async def _open_one(self) -> DatabaseError | None:
+        """Open a session for whoever is first in the queue then; return why it failed."""
         generation = self._generation
         try:
-            async with nullcontext() if self.endpoint.paced else self._connects:
-                with self.endpoint.connecting():
-                    session = await connect(self._where, self._options, self.role)
-        finally:
-            self._turns.look()
+            with self.endpoint.attempt():
+                session = await connect(self._where, self._options, self.role)
+        except DatabaseError as error:
+            return error
         session.generation = generation
-        return session
+        self._sessions.add(session)
+        session.add_termination_listener(self._forget)
+        self._take_back(session, whole=True)
+        return None
+
+    def _opened(self, waiter: Waiter | None, task: asyncio.Task[DatabaseError | None]) -> None:
+        self._opening.discard(task)
+        error = _stopping() if task.cancelled() else task.result()
+        if waiter is not None:
+            waiter.attempted = False  # it may have gone to somebody who waited longer
+        if error is not None and (waiter is None or not waiter.fail(error)):
+            self._observer.failure(self.role, error)  # nobody waits for it any more who would
+        self._look()
+        self._changed.set()
+
+    def _retire(self, session: Session) -> None:
+        """Close an idle session in order, in the background."""
+        farewell = asyncio.create_task(session.say_farewell(FAREWELL), name=f"close-{self.role}")
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+        farewell.add_done_callback(lambda _: self._drop(session))
+
+    def _drop(self, session: Session) -> None:
+        """Close a session at once, and make room for another."""
+        session.drop()
+        self._forget(session)
+
+    def _forget(self, session: object) -> None:
+        """Note that a session is closed: by us, by the server, or on the way."""
+        assert isinstance(session, Session)  # noqa: S101 - asyncpg says so less exactly
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        if session in self._idle:
+            self._idle.remove(session)
+        self._look()
+        self._changed.set()
 
 
-async def _say_farewell(session: Session) -> None:
-    try:
-        await session.close(timeout=FAREWELL)
-    except DRIVER_ERRORS:
-        session.terminate()  # it was to be closed: how is of no interest
+def _stopping() -> Unavailable:
+    return Unavailable("The service is stopping.", kind="stopping")

@@ -17,6 +17,7 @@ from service.errors import DatabaseError
 BATCH = 500
 PAUSE = 0.05  # seconds between two batches
 BOUND = 5.0  # seconds for one batch
+LONGEST = 30.0  # seconds of batches in a row; what is left waits for the next turn
 # Any number that nothing else in the database takes for its advisory lock. Keys take the numbers
 # of their digests: one that meets this is only waited for.
 LOCK = 7_052_314_401
@@ -31,27 +32,33 @@ PURGE = """
 
 
 class Purger(Background):
-    """Runs as a task from `start` to `stop`; `interval` in seconds."""
+    """Purges every `interval` seconds, or a little more often."""
 
     def __init__(self, pool: Pool, observer: Observer, interval: float) -> None:
-        super().__init__("purger")
+        super().__init__("purger", observer, bound=LONGEST + 2 * BOUND)
         self._pool = pool
-        self._observer = observer
         self._interval = interval
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval * random.uniform(0.5, 1))  # noqa: S311 - a spread
-            await self.purge()
+    def pause(self) -> float:
+        """Return the seconds until the next turn, not the same for all instances."""
+        return self._interval * random.uniform(0.5, 1)  # noqa: S311 - a spread, no secret
+
+    def first_pause(self) -> float:
+        """Return the seconds until the first turn: a service that starts has more urgent work."""
+        return self.pause()
+
+    async def work(self) -> None:
+        """Purge."""
+        await self.purge()
 
     async def purge(self) -> int:
         """Remove what has expired, unless another instance does; return the number of keys."""
-        total = 0
+        total, end = 0, Deadline.after(LONGEST)
         try:
             while (gone := await self._batch()) > 0:
                 total += gone
                 self._observer.purged(gone)
-                if gone < BATCH:
+                if gone < BATCH or end.remaining() <= 0:
                     break
                 await asyncio.sleep(PAUSE)
         except DatabaseError:

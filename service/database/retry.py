@@ -23,16 +23,21 @@ from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from service.database.admission import Admission
 from service.database.deadline import Deadline
+from service.database.failures import DRIVER_FAULT
 from service.database.observer import Observer
 from service.database.unit import UnitOfWork, current_unit, unit_of_work
 from service.errors import (
     BoundedError,
     DatabaseError,
+    DatabaseFailure,
     KeyInFlight,
     TokenAhead,
     TransientError,
     Unavailable,
 )
+
+# The driver confused this often in one unit of work: a mistake that every attempt meets again.
+FAULTS_MOST = 3
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,8 +116,9 @@ def retry_on_failover(
 
     `on` has no default: what is safe to run again is a decision. `attempts` narrows the policy's.
     When a bound is reached it raises Unavailable, from the last failure; or a BoundedError as it
-    is; or CommitInDoubt, if a COMMIT was sent and the database could not be asked since what
-    became of it. Raises Overloaded before the first attempt when too many others are held.
+    is; DatabaseFailure, if the driver failed in a way of its own again and again; or CommitInDoubt,
+    if a COMMIT was sent and the database could not be asked since what became of it. Raises
+    Overloaded before the first attempt when too many others are held.
     """
     fits = _predicate(on)
 
@@ -150,6 +156,7 @@ class _Attempts:
         self._fits = fits
         self._most = most
         self._number = 0
+        self._faults = 0  # of the driver
         self._met: dict[type[TransientError], Deadline] = {}  # when patience ends, by failure
 
     async def run(self, call: Callable[[], Awaitable[R]]) -> R:
@@ -172,7 +179,9 @@ class _Attempts:
     def _next(self, error: TransientError) -> float:
         """Return the seconds until the next attempt; raise when there shall be none."""
         left = self._left(error)
-        if self._number >= self._most or left <= self._policy.backoff_first:
+        self._faults += error.kind == DRIVER_FAULT
+        ended = self._number >= self._most or self._faults >= FAULTS_MOST
+        if ended or left <= self._policy.backoff_first:
             self._observer.gave_up(error, attempts=self._number)
             raise self._final(error) from error
         wait = min(self._policy.backoff(self._number), left / 2)
@@ -200,6 +209,8 @@ class _Attempts:
             return self._unit.in_doubt
         if self._bounded(error):
             return error
+        if error.kind == DRIVER_FAULT:
+            return DatabaseFailure(str(error), kind=DRIVER_FAULT)
         message = f"Nothing was applied. Gave up after {self._number} attempts; the last: {error}"
         return Unavailable(message, kind=error.kind)
 

@@ -22,10 +22,10 @@ from service.database.consistency import ConsistencyToken, Readers
 from service.database.deadline import Deadline
 from service.database.endpoint import EndpointState
 from service.database.idempotency import Codec, Effect, IdempotencyKey, KeyedWrite, Written
-from service.database.keeper import Keeper
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions
 from service.database.pools import Pool
+from service.database.prober import Prober
 from service.database.purger import Purger
 from service.database.retry import RetryPolicy
 from service.database.unit import UnitOfWork, current_unit
@@ -33,6 +33,7 @@ from service.errors import CommitInDoubt, EndpointUnreachable
 
 T = TypeVar("T")
 
+STALE_PROBES = 3
 CLOSE_BOUND = 2.0  # seconds for connections on loan when the pools are closed
 
 
@@ -50,13 +51,18 @@ class Database:
         self._readers = Readers(options.consistency_wait)
         self._write = Pool(Role.WRITE, options.write, options, observer)
         self._read = Pool(Role.READ, options.read, options, observer)
-        # A question gets as long as a connection and an answer may take on a slow day, no longer:
-        # its outcome is what /health says.
-        bound = 2 * options.connect_timeout
-        self._keepers = [
-            Keeper(pool, interval=options.probe_interval, bound=bound) for pool in self.pools
-        ]
-        self._purger = Purger(self._write, observer, options.key_purge_interval)
+        # A probe gets as long as a connection and an answer may take on a slow day, no longer: its
+        # outcome is what /health says.
+        patience = 2 * options.connect_timeout
+        # Seconds without a word of an endpoint after which its prober must have failed to ask.
+        self.stale_after = STALE_PROBES * (options.probe_interval + patience)
+        self.tasks = (
+            Purger(self._write, observer, options.key_purge_interval),
+            *(
+                Prober(pool, observer, interval=options.probe_interval, patience=patience)
+                for pool in self.pools
+            ),
+        )
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -83,16 +89,14 @@ class Database:
     async def open(self) -> None:
         """Get ready. Connects in the background: a database that is away holds nothing up."""
         for pool in self.pools:
-            await pool.open()
-        for keeper in self._keepers:
-            keeper.start()
-        self._purger.start()
+            pool.open()
+        for task in self.tasks:
+            task.start()
 
     async def close(self, bound: float = CLOSE_BOUND) -> None:
         """Close both pools; each waits up to `bound` seconds for its loans."""
-        await self._purger.stop()
-        for keeper in self._keepers:
-            await keeper.stop()
+        for task in self.tasks:
+            await task.stop()
         for pool in self.pools:
             await pool.close(bound)
 

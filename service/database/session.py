@@ -4,14 +4,15 @@ What asyncpg caches (prepared statements, types) belongs to a session and dies w
 of a lost node is used on its successor.
 """
 
+import asyncio
 import random
 import socket
 import time
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 import asyncpg
 
-from service.database.failures import DRIVER_ERRORS, Phase, translate
+from service.database.failures import Phase, cancelled_from_outside, translate
 from service.database.observer import Role
 from service.database.options import DatabaseOptions, EndpointOptions
 
@@ -21,17 +22,23 @@ LEAST_AGE = 0.75
 # asyncpg waits this many times longer for the server than the server lets a statement run: its
 # own cancellation answers first, and only a silent server meets this bound.
 CLIENT_MARGIN = 1.2
+# The whole of connecting may take this many times the driver's own timeout: nobody relies on that
+# one alone.
+CONNECT_MARGIN = 1.5
 
 
 class _Transport(Protocol):
     def get_extra_info(self, name: str) -> Any:  # noqa: ANN401 - as asyncio's
         """Return the transport's socket."""
 
+    def abort(self) -> None:
+        """Close at once."""
+
 
 class Session(asyncpg.Connection):
     """A connection that knows when it is due for replacement."""
 
-    __slots__ = ("expires_at", "generation", "transport_socket")
+    __slots__ = ("expires_at", "generation", "transport")
 
     def __init__(
         self,
@@ -40,22 +47,32 @@ class Session(asyncpg.Connection):
         *rest: Any,  # noqa: ANN401 - passed on as they come
     ) -> None:
         super().__init__(protocol, transport, *rest)
-        self.transport_socket = cast("_Transport", transport).get_extra_info("socket")
+        self.transport = cast("_Transport", transport)
         self.expires_at = float("inf")  # monotonic seconds
         self.generation = 0  # the pool's, when this was opened
 
     @property
-    def unwrapped(self) -> Self:
-        """The session itself, also when asked through the pool's proxy.
+    def transport_socket(self) -> socket.socket:
+        """The socket beneath, whose options notice silence."""
+        return cast("socket.socket", self.transport.get_extra_info("socket"))
 
-        The proxy forgets its session once that is closed, and answers every question with an
-        InterfaceError from then on, `is_closed` included.
+    def drop(self) -> None:
+        """Close at once, whatever state it is in; the server rolls back. Never raises."""
+        try:
+            self.terminate()
+        except Exception:  # noqa: BLE001 - the driver is confused: its socket is closed all the same
+            self.transport.abort()
+
+    async def say_farewell(self, bound: float) -> None:
+        """Close in order, within `bound` seconds; at once if that fails. Raises no driver's error.
+
+        asyncpg's own timeout does not bound all of its waits (its issue 1356).
         """
-        return self
-
-    def get_reset_query(self) -> str:
-        """Return no reset query: `statements.check` lets nothing through that needs one."""
-        return ""
+        try:
+            async with asyncio.timeout(bound):
+                await self.close()
+        except Exception:  # noqa: BLE001 - it was to be closed: how is of no interest
+            self.drop()
 
 
 async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Role) -> Session:
@@ -63,25 +80,38 @@ async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
 
     Raises EndpointUnreachable, or DatabaseFailure when the server refuses the login.
     """
-    user, password = options.login(endpoint)
     try:
-        session = await asyncpg.connect(
-            host=endpoint.host,
-            port=endpoint.port,
-            user=user,
-            password=password,
-            database=options.name,
-            ssl=options.tls(),
-            timeout=options.connect_timeout,
-            connection_class=Session,
-            server_settings=server_settings(options, role),
-        )
-    except DRIVER_ERRORS as error:
+        async with asyncio.timeout(CONNECT_MARGIN * options.connect_timeout):
+            session = await _log_in(endpoint, options, role)
+    except asyncio.CancelledError as error:
+        if cancelled_from_outside():
+            raise
         raise translate(error, Phase.CONNECT) from error
-    notice_silence(session.transport_socket, options.tcp_timeout)
+    except Exception as error:  # the driver raises more than it says
+        raise translate(error, Phase.CONNECT) from error
+    try:
+        notice_silence(session.transport_socket, options.tcp_timeout)
+    except Exception as error:  # it is gone already
+        session.drop()
+        raise translate(error, Phase.CONNECT) from error
     age = options.connection_max_age * random.uniform(LEAST_AGE, 1)  # noqa: S311 - spread, no secret
     session.expires_at = time.monotonic() + age
     return session
+
+
+async def _log_in(endpoint: EndpointOptions, options: DatabaseOptions, role: Role) -> Session:
+    user, password = options.login(endpoint)
+    return await asyncpg.connect(
+        host=endpoint.host,
+        port=endpoint.port,
+        user=user,
+        password=password,
+        database=options.name,
+        ssl=options.tls(),
+        timeout=options.connect_timeout,
+        connection_class=Session,
+        server_settings=server_settings(options, role),
+    )
 
 
 def server_settings(options: DatabaseOptions, role: Role) -> dict[str, str]:

@@ -4,6 +4,7 @@ Labels are bounded: routes are templates, kinds come from `service.database.fail
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -87,6 +88,11 @@ class Metrics:
         self.local_commits = counter(
             "local_commits", "Commits that no standby confirmed: durable on the primary alone."
         )
+        self.background_failures = counter(
+            "background_failures",
+            "Turns of background tasks that failed; the task goes on.",
+            "task",
+        )
         self.serving = Gauge(
             "holdfast_database_endpoint_serving",
             "1 while the endpoint serves, else 0.",
@@ -103,6 +109,15 @@ class Metrics:
             registry=self.registry,
         )
         held.set_function(lambda: database.admission.held)
+        worked = Gauge(
+            "holdfast_database_background_last_turn_timestamp_seconds",
+            "When a background task last did its work, in Unix time; 0: not yet.",
+            ["task"],
+            registry=self.registry,
+        )
+        for task in database.tasks:
+            self.background_failures.labels(task.name)
+            worked.labels(task.name).set_function(partial(getattr, task, "worked_at"))
 
 
 class _PoolCollector(Collector):

@@ -75,3 +75,8 @@ class ServiceObserver(Observer):
             logger.info("endpoint serves", role=role)
         else:
             logger.warning("endpoint does not serve", role=role, reason=reason)
+
+    def background_failed(self, name: str, error: BaseException) -> None:
+        """Count it, and log it: nobody else would hear of it."""
+        self._metrics.background_failures.labels(name).inc()
+        logger.error("background task failed", task=name, exc_info=error)

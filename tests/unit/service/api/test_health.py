@@ -10,19 +10,23 @@ from service.database import Role
 from service.database.endpoint import EndpointState
 from service.lifecycle import Lifecycle
 
-UP = EndpointState(serves=True, reason="", unserved_for=0.0)
-NEVER = EndpointState(serves=False, reason="not tried yet", unserved_for=None)
+UP = EndpointState(serves=True, reason="", unserved_for=0.0, unknown_for=8.9)
+STALE = EndpointState(serves=True, reason="", unserved_for=0.0, unknown_for=9.1)
+NEVER = EndpointState(serves=False, reason="not tried yet", unserved_for=None, unknown_for=None)
 
 
 def down(seconds: float) -> EndpointState:
     """Return the state of an endpoint that last served `seconds` ago."""
-    return EndpointState(serves=False, reason="refused", unserved_for=seconds)
+    return EndpointState(serves=False, reason="refused", unserved_for=seconds, unknown_for=0.1)
 
 
 @pytest.mark.parametrize(
     ("write", "read", "status", "in_rotation"),
     [
         (UP, UP, "ok", True),
+        (STALE, UP, "stale", True),
+        (UP, STALE, "stale", True),
+        (STALE, down(9999), "stale", True),
         (down(9999), UP, "degraded", True),
         (UP, down(9999), "degraded", True),
         (UP, NEVER, "degraded", True),
@@ -40,7 +44,7 @@ def test_rotation_survives_a_failover(
     """Out of rotation only where neither route has served for longer than the grace, or ever."""
     state = {Role.WRITE: write, Role.READ: read}
 
-    judged = judge(state, draining=False, grace=30)
+    judged = judge(state, draining=False, grace=30, stale_after=9)
 
     assert judged == status
     assert (judged in IN_ROTATION) is in_rotation
@@ -48,7 +52,7 @@ def test_rotation_survives_a_failover(
 
 def test_draining_counts_for_more_than_health() -> None:
     """An instance that is asked to stop leaves rotation, however well it serves."""
-    judged = judge({Role.WRITE: UP, Role.READ: UP}, draining=True, grace=30)
+    judged = judge({Role.WRITE: UP, Role.READ: UP}, draining=True, grace=30, stale_after=9)
 
     assert judged == "draining"
     assert judged not in IN_ROTATION

@@ -1,6 +1,8 @@
 """service.database.endpoint: attempts keep a pace while an endpoint is down."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -51,17 +53,26 @@ def endpoint(recorder: Recorder, clock: Clock) -> Endpoint:
     return Endpoint(Role.WRITE, recorder, clock)
 
 
+@contextmanager
+def connecting(endpoint: Endpoint) -> Iterator[None]:
+    """Make an attempt as the pool does; raises what it is refused for."""
+    if (refusal := endpoint.admit()) is not None:
+        raise refusal
+    with endpoint.attempt():
+        yield
+
+
 def fail(endpoint: Endpoint, error: Exception = REFUSED) -> None:
     """Let one attempt to connect fail."""
-    with pytest.raises(type(error)), endpoint.connecting():
+    with pytest.raises(type(error)), connecting(endpoint):
         raise error
 
 
 def test_many_may_connect_while_it_is_up(endpoint: Endpoint) -> None:
     """Attempts run side by side, at first and after a success."""
-    with endpoint.connecting(), endpoint.connecting():
+    with connecting(endpoint), connecting(endpoint):
         pass
-    with endpoint.connecting(), endpoint.connecting():
+    with connecting(endpoint), connecting(endpoint):
         pass
 
 
@@ -69,7 +80,7 @@ def test_the_rest_is_held_back_after_a_failure(endpoint: Endpoint) -> None:
     """Right after a failed attempt the next is refused at once, for the same reason."""
     fail(endpoint)
 
-    with pytest.raises(EndpointUnreachable, match="refused") as raised, endpoint.connecting():
+    with pytest.raises(EndpointUnreachable, match="refused") as raised, connecting(endpoint):
         pytest.fail("this attempt should not have been admitted")
 
     assert raised.value.kind == HELD_BACK
@@ -81,7 +92,7 @@ def test_one_is_let_through_at_its_turn(endpoint: Endpoint, clock: Clock) -> Non
     fail(endpoint)
     clock.now += PACE
 
-    with endpoint.connecting(), pytest.raises(EndpointUnreachable), endpoint.connecting():
+    with connecting(endpoint), pytest.raises(EndpointUnreachable), connecting(endpoint):
         pytest.fail("a second attempt should not have been admitted")
 
 
@@ -90,24 +101,24 @@ def test_attempt_without_an_answer_is_overtaken(endpoint: Endpoint, clock: Clock
     fail(endpoint)
     clock.now += PACE
 
-    with endpoint.connecting():
+    with connecting(endpoint):
         clock.now += OVERLAP
-        with endpoint.connecting():
+        with connecting(endpoint):
             pass
 
 
 def test_one_finds_out_after_a_loss(endpoint: Endpoint, clock: Clock) -> None:
     """A lost session lets one attempt through at once and no other, until it has connected."""
-    with endpoint.connecting():
+    with connecting(endpoint):
         endpoint.served()
     endpoint.lost(ConnectionLost("reset", kind="connection-lost"))
     assert endpoint.paced
 
-    with endpoint.connecting():
-        with pytest.raises(EndpointUnreachable, match="reset"), endpoint.connecting():
+    with connecting(endpoint):
+        with pytest.raises(EndpointUnreachable, match="reset"), connecting(endpoint):
             pytest.fail("a second attempt should not have been admitted")
         clock.now += OVERLAP
-        with pytest.raises(EndpointUnreachable), endpoint.connecting():
+        with pytest.raises(EndpointUnreachable), connecting(endpoint):
             raise REFUSED
     assert not endpoint.paced
 
@@ -116,10 +127,10 @@ def test_success_lets_all_through_again(endpoint: Endpoint, clock: Clock) -> Non
     """One successful attempt ends the holding back, without waiting for the pace."""
     fail(endpoint)
     clock.now += PACE
-    with endpoint.connecting():
+    with connecting(endpoint):
         pass
 
-    with endpoint.connecting(), endpoint.connecting():
+    with connecting(endpoint), connecting(endpoint):
         pass
 
 
@@ -127,25 +138,25 @@ def test_abandoned_attempt_gives_its_turn_back(endpoint: Endpoint, clock: Clock)
     """An attempt that was cancelled neither counts as an answer nor blocks the next."""
     fail(endpoint)
     clock.now += PACE
-    with pytest.raises(asyncio.CancelledError), endpoint.connecting():
+    with pytest.raises(asyncio.CancelledError), connecting(endpoint):
         raise asyncio.CancelledError
     clock.now += PACE
 
-    with endpoint.connecting():
+    with connecting(endpoint):
         pass
 
 
 def test_old_news_is_ignored(endpoint: Endpoint, clock: Clock, recorder: Recorder) -> None:
     """An attempt that fails after another succeeded has asked a node that is gone by now."""
-    slow = endpoint.connecting()
+    slow = connecting(endpoint)
     slow.__enter__()
     clock.now += 0.5
-    with endpoint.connecting():
+    with connecting(endpoint):
         endpoint.served()
     clock.now += 0.5
     assert not slow.__exit__(EndpointUnreachable, REFUSED, None)
 
-    with endpoint.connecting():
+    with connecting(endpoint):
         pass
     assert recorder.changes == [(True, "")]
 
@@ -155,7 +166,7 @@ def test_refused_login_does_not_hold_back(endpoint: Endpoint) -> None:
     endpoint.lost(ConnectionLost("reset", kind="connection-lost"))
     fail(endpoint, DatabaseFailure("no such role", kind="login-refused"))
 
-    with endpoint.connecting():
+    with connecting(endpoint):
         pass
     assert endpoint.state.reason == "login-refused"
 

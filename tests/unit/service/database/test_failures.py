@@ -1,6 +1,8 @@
 """service.database.failures: the table of its docstring, row by row."""
 
+import asyncio
 import socket
+import struct
 
 import asyncpg
 import pytest
@@ -14,6 +16,8 @@ from asyncpg.exceptions import (
 
 from service import errors
 from service.database.failures import (
+    DRIVER_FAULT,
+    INNOCENT,
     DeadlinePassed,
     Phase,
     is_local_commit,
@@ -164,12 +168,36 @@ def test_stale_plan_may_be_retried() -> None:
     assert is_transient(translate(OutdatedSchemaCacheError("type changed"), Phase.WORK))
 
 
-@pytest.mark.parametrize("error", [InterfaceError("is closed"), InternalClientError("confused")])
-def test_drivers_complaint_depends_on_the_connection(error: Exception) -> None:
-    """Errors of asyncpg's own mean a loss where the connection is gone, and a mistake where not."""
+def test_what_the_driver_refuses_depends_on_the_connection() -> None:
+    """An InterfaceError means a loss where the connection is gone, and a mistake where not."""
+    error = InterfaceError("is closed")
     assert type(translate(error, Phase.WORK, closed=True)) is errors.ConnectionLost
     assert type(translate(error, Phase.COMMIT, closed=True)) is errors.CommitInDoubt
     assert type(translate(error, Phase.WORK, closed=False)) is errors.DatabaseFailure
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InternalClientError("confused"),
+        AttributeError("bind_execute"),
+        struct.error("short"),
+        ValueError("odd"),
+        asyncio.CancelledError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_fault_of_the_driver_is_a_loss(error: BaseException) -> None:
+    """Whatever it raises: nobody knows what was sent. It tells nothing of other sessions."""
+    for phase, meaning in (
+        (Phase.CONNECT, errors.EndpointUnreachable),
+        (Phase.WORK, errors.ConnectionLost),
+        (Phase.COMMIT, errors.CommitInDoubt),
+    ):
+        failure = translate(error, phase)
+        assert (type(failure), failure.kind) == (meaning, DRIVER_FAULT)
+    assert translate(error, Phase.WORK, closed=True).kind == "connection-lost"
+    assert DRIVER_FAULT in INNOCENT
 
 
 @pytest.mark.parametrize(

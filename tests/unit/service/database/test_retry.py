@@ -161,6 +161,18 @@ async def test_attempts_bound_it() -> None:
     assert work.database.observer.told[-1] == "gave up 5 connection-lost"
 
 
+async def test_a_driver_that_fails_again_and_again_is_a_mistake() -> None:
+    """A fault of the driver may pass; one that every attempt meets is told, and soon."""
+    fault = errors.ConnectionLost("confused", kind="driver-fault")
+    assert await Work(fault, fault, "done").by_predicate() == "done"
+    work = Work(fault)
+
+    with pytest.raises(errors.DatabaseFailure):
+        await work.by_predicate()
+
+    assert work.runs == 3
+
+
 async def test_a_method_can_narrow_the_attempts() -> None:
     """`attempts` of the decorator counts where it is the smaller."""
     work = Work(LOST)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
-from asyncpg.exceptions import PostgresLogMessage
 
 from service.database import failures, statements
 from service.database.deadline import Deadline
@@ -162,21 +161,12 @@ class Link:
         """
         if self._session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
-        warnings: list[PostgresLogMessage] = []
-
-        def listen(_: object, message: PostgresLogMessage) -> None:
-            if failures.is_local_commit(message):
-                warnings.append(message)
-
-        self._session.add_log_listener(listen)
-        try:
-            await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
-        finally:
-            self._session.remove_log_listener(listen)
+        self._session.local = False
+        await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
         there = await self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
         assert there is not None  # noqa: S101 - a SELECT of functions has one row
         # Before or after: a standby may have come or gone while COMMIT was on its way.
-        local = bool(warnings) or self.alone or there["alone"]
+        local = self._session.local or self.alone or there["alone"]
         return Commit(local=local, position=_position(there))
 
     async def roll_back(self) -> None:

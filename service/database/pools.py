@@ -120,7 +120,7 @@ class Pool:
 
     async def fill(self) -> None:
         """Open sessions until there are `floor`, one after another. Raises DatabaseError."""
-        while not self._closed and self.size + len(self._opening) < self.floor:
+        while not self._closed and self._lasting < self.floor:
             if (refusal := self.endpoint.admit()) is not None:
                 raise refusal
             task = self._start(None)
@@ -206,7 +206,7 @@ class Pool:
 
     def _take_back(self, session: Session, *, whole: bool) -> None:
         """Take a session; `whole`: nothing was left half-done on it."""
-        if not whole or session.is_closed() or session.is_in_transaction():
+        if not (whole and session.is_whole()):
             self._drop(session)
         elif self._closed or not self._fit(session):
             self._retire(session)
@@ -228,6 +228,11 @@ class Pool:
             else:
                 waiter.fail(refusal)
                 self._queue.leave(waiter)
+
+    @property
+    def _lasting(self) -> int:
+        """The number of sessions that are open and stay, or are being opened."""
+        return self.size + len(self._opening) - len(self._farewells)
 
     def _may_connect(self) -> bool:
         """Say whether there is room for one session more, and nothing to be awaited before."""
@@ -260,7 +265,7 @@ class Pool:
 
     def _opened(self, waiter: Waiter | None, task: asyncio.Task[DatabaseError | None]) -> None:
         self._opening.discard(task)
-        error = _stopping() if task.cancelled() else task.result()
+        error = None if task.cancelled() else task.result()
         if waiter is not None:
             waiter.attempted = False  # it may have gone to somebody who waited longer
         if error is not None and (waiter is None or not waiter.fail(error)):

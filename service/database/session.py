@@ -11,8 +11,14 @@ import time
 from typing import Any, Protocol, cast
 
 import asyncpg
+from asyncpg.exceptions import PostgresLogMessage
 
-from service.database.failures import Phase, cancelled_from_outside, translate
+from service.database.failures import (
+    Phase,
+    cancelled_from_outside,
+    is_local_commit,
+    translate,
+)
 from service.database.observer import Role
 from service.database.options import DatabaseOptions, EndpointOptions
 
@@ -38,7 +44,7 @@ class _Transport(Protocol):
 class Session(asyncpg.Connection):
     """A connection that knows when it is due for replacement."""
 
-    __slots__ = ("expires_at", "generation", "transport")
+    __slots__ = ("expires_at", "generation", "local", "transport")
 
     def __init__(
         self,
@@ -50,6 +56,18 @@ class Session(asyncpg.Connection):
         self.transport = cast("_Transport", transport)
         self.expires_at = float("inf")  # monotonic seconds
         self.generation = 0  # the pool's, when this was opened
+        self.local = False  # the server said, since this was last reset, that a commit is local
+
+    def hear(self, _: object, message: PostgresLogMessage) -> None:
+        """Take a notice of the server."""
+        self.local |= is_local_commit(message)
+
+    def is_whole(self) -> bool:
+        """Say whether it is open, and in no transaction. Never raises."""
+        try:
+            return not self.is_closed() and not self.is_in_transaction()
+        except Exception:  # noqa: BLE001 - the driver is confused: that is not whole
+            return False
 
     @property
     def transport_socket(self) -> socket.socket:
@@ -91,6 +109,7 @@ async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
         raise translate(error, Phase.CONNECT) from error
     try:
         notice_silence(session.transport_socket, options.tcp_timeout)
+        session.add_log_listener(session.hear)
     except Exception as error:  # it is gone already
         session.drop()
         raise translate(error, Phase.CONNECT) from error

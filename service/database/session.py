@@ -110,7 +110,7 @@ async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
     try:
         notice_silence(session.transport_socket, options.tcp_timeout)
         session.add_log_listener(session.hear)
-    except Exception as error:  # it is gone already
+    except (Exception, asyncio.CancelledError) as error:  # it is gone already
         session.drop()
         raise translate(error, Phase.CONNECT) from error
     age = options.connection_max_age * random.uniform(LEAST_AGE, 1)  # noqa: S311 - spread, no secret

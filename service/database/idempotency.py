@@ -143,7 +143,7 @@ class KeyedWrite(Generic[T]):
             value = await (self._recall(link) if known else self._apply(link, unit))
         own = unit.applied
         unit.applied |= not known
-        commit = await observed_commit(link, self.observer, resolvable=True, known=known)
+        commit = await observed_commit(link, self.observer, resolvable=True)
         unit.resolve()
         return Written(value, commit, recalled=known, own=own)
 
@@ -181,21 +181,15 @@ class KeyedWrite(Generic[T]):
         return self.codec.load(row["result"])
 
 
-async def observed_commit(
-    link: Link, observer: Observer, *, resolvable: bool = False, known: bool = False
-) -> Commit:
-    """Commit as `link` does, and tell the observer how far it got.
-
-    `known`: the effect was applied before, so that a refusal does not say that it is absent.
-    """
+async def observed_commit(link: Link, observer: Observer, *, resolvable: bool = False) -> Commit:
+    """Commit as `link` does, and tell the observer how far it got."""
     observer.commit_sent()
     try:
         return await link.commit(resolvable=resolvable)
     except CommitInDoubt:
         raise
     except DatabaseError:
-        if not known:
-            observer.not_applied()
+        observer.not_applied()
         raise
 
 

@@ -2,8 +2,9 @@
 
 On SIGTERM /health answers 503 at once, so that the load balancer looks elsewhere; requests are
 served for DRAIN_DELAY more seconds; then the listener closes, what is in flight has
-SHUTDOWN_TIMEOUT seconds to finish, and the pools are closed. SIGINT, or a second signal, skips the
-delay. Exit codes: 0 after a stop that was asked for, 2 for a bad setting.
+SHUTDOWN_TIMEOUT seconds to finish, what is left is answered 503, and the pools are closed. SIGINT,
+or a second signal, skips the delay; one more, and nothing is waited for. Exit codes: 0 after a stop
+that was asked for, 2 for a bad setting.
 """
 
 import math

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from ops.embedded.processes import Process
+from tests.headers import only_known
 from tests.integration.support import ROOT, eventually
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 DRAIN_DELAY = 1.5  # seconds
+HOOKS = {"response": [only_known]}
 
 
 class Running:
@@ -81,7 +83,7 @@ async def started(
     process = Process("service", log)
     process.start([sys.executable, "-m", module], env, ROOT)
     try:
-        async with httpx.AsyncClient(timeout=20) as client:
+        async with httpx.AsyncClient(timeout=20, event_hooks=HOOKS) as client:
             yield Running(process, stack.ports.app1, client)
     finally:
         process.kill()

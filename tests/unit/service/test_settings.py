@@ -104,6 +104,7 @@ def test_what_depends_on_the_deadline_follows_it(
 ) -> None:
     """One setting is enough for a longer failover: an instance neither leaves nor ends before."""
     environment.setenv("REQUEST_DEADLINE", deadline)
+    environment.setenv("HEALTH_GRACE", "")  # as compose.yaml says it
 
     settings = load_settings()
 

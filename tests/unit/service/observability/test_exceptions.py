@@ -225,6 +225,24 @@ async def test_a_callback_that_fails(stream: io.StringIO) -> None:
     check(stream.getvalue())
 
 
+async def test_an_application_that_cannot_start(
+    app: FastAPI, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would say so by the text of a traceback: of that its log has the first line."""
+
+    async def fail() -> None:
+        wrong_key()
+
+    monkeypatch.setattr(app.state.database, "open", fail)
+    with pytest.raises(KeyError):
+        async with app.router.lifespan_context(app):
+            pass
+
+    (line,) = errors(stream)
+    assert "wrong_key" in json.dumps(line["exception"])
+    check(stream.getvalue())
+
+
 def test_a_chain_is_bounded() -> None:
     """Also one that leads back to itself, and however deep each was raised."""
     first, second = ValueError("1"), ValueError("2")

@@ -24,8 +24,8 @@ HANDOVER_LIMIT = 60.0
 WHOLE_LIMIT = 120.0
 """Seconds for full redundancy after a restart; measured are 2 to 15."""
 
-STOP_LIMIT = 60.0
-"""Seconds for `docker restart`: an app drains for up to 20, a primary hands over first."""
+STOP_LIMIT = 90.0
+"""Seconds for `docker restart`: an app first ends what it holds, a primary hands over."""
 
 POLL = 0.3
 """Seconds between two looks at what is waited for."""

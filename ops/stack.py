@@ -14,6 +14,7 @@ from ops import cluster
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host
 from ops.secret_files import SecretFiles
+from ops.timing import DEADLINES, deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +32,8 @@ REFUSED_LIMIT = 5.0
 """Seconds for the published port to answer before its container is restarted: the engine's own
 process for it may have died (docs/runbook.md)."""
 
-STOP_LIMIT = 180.0
-"""Seconds for stopping everything: a primary hands over before it stops."""
+STOP_LIMIT = 240.0
+"""Seconds for stopping everything: requests that are held end first, and a primary hands over."""
 
 SWITCHOVER_LIMIT = 60.0
 """Seconds for a planned switchover."""
@@ -41,13 +42,6 @@ OLD_NETWORK = "holdfast_holdfast"
 
 POLL = 0.3
 """Seconds between two looks at something that is waited for."""
-
-PATIENCE = {
-    "fast": {"REQUEST_DEADLINE": "15", "HEALTH_GRACE": "30"},
-    "safe": {"REQUEST_DEADLINE": "45", "HEALTH_GRACE": "60"},
-}
-"""Seconds a request is held, and an instance stays in rotation, by timing profile: longer than the
-profile's failover (2 to 4 s, 20 to 25 s), shorter than nginx and HAProxy wait (60 s)."""
 
 FAREWELL = """
 Holdfast is up.
@@ -177,7 +171,7 @@ class Stack:
 
     def _settle_settings(self) -> None:
         choices = {
-            "PROFILE": tuple(PATIENCE),
+            "PROFILE": tuple(DEADLINES),
             "NODES": ("2", "3"),
             "ACCESS": ("open", "writes", "all"),
         }
@@ -185,8 +179,9 @@ class Stack:
             value = self.environment.get(name)
             if value is not None and value not in allowed:
                 raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
-        patience = PATIENCE[self.environment.get("PROFILE", "fast")]
-        self.environment = patience | self.environment
+        profile = self.environment.get("PROFILE", "fast")
+        chosen = self.environment.get("REQUEST_DEADLINE") or None
+        self.environment["REQUEST_DEADLINE"] = deadline(profile, chosen)
 
     def make_certificates(self, *, renew: bool = False) -> None:
         """Make the CA and the certificates that are missing or near their end, or all of them."""

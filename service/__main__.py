@@ -2,8 +2,9 @@
 
 On SIGTERM /health answers 503 at once, so that the load balancer looks elsewhere; requests are
 served for DRAIN_DELAY more seconds; then the listener closes, what is in flight has
-SHUTDOWN_TIMEOUT seconds to finish, and the pools are closed. SIGINT, or a second signal, skips the
-delay. Exit codes: 0 after a stop that was asked for, 2 for a bad setting.
+SHUTDOWN_TIMEOUT seconds to finish, what is left is answered 503, and the pools are closed. SIGINT,
+or a second signal, skips the delay; one more, and nothing is waited for. Exit codes: 0 after a stop
+that was asked for, 2 for a bad setting.
 """
 
 import math
@@ -12,12 +13,15 @@ import sys
 import time
 from types import FrameType
 
+import structlog
 import uvicorn
 
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.observability import logs
 from service.settings import Settings, SettingsError, load_settings
+
+logger = structlog.get_logger()
 
 # Seconds. Longer than a proxy keeps an idle connection to us (HAProxy's `timeout http-keep-alive`
 # is 60 s): whoever closes first must not be the one that may be sent a request at that moment.
@@ -72,11 +76,17 @@ def serve(settings: Settings) -> None:
     DrainingServer(config, lifecycle, settings.drain_delay).run()
 
 
+def _log_unraisable(hook: "sys.UnraisableHookArgs", /) -> None:
+    """Log what was raised where nobody can catch it; Python would print its message to stderr."""
+    logger.error("exception ignored", exc_info=hook.exc_value)
+
+
 def main() -> int:
     """Run the service, and return its exit code."""
     try:
         settings = load_settings()
         logs.configure(settings.log_level, settings.app_name, sys.stdout)
+        sys.unraisablehook = _log_unraisable
         serve(settings)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")

@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import structlog
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
 
 from service.api import documentation, health, problems
 from service.api.access import Access, AccessMiddleware, Tokens, TokensError, describe
 from service.api.head import HeadMiddleware
+from service.api.last_resort import LastResortMiddleware
 from service.api.limits import BodyLimitMiddleware
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
 from service.lifecycle import Lifecycle
@@ -20,6 +21,8 @@ from service.observability.observer import ServiceObserver
 from service.settings import Settings, SettingsError
 from service.users import router as users
 from service.users.service import UserService
+
+logger = structlog.get_logger()
 
 DESCRIPTION = """Users, kept in a PostgreSQL cluster that may lose any machine.
 
@@ -44,9 +47,11 @@ ASKED = (
     "X-Request-Id",
 )
 TOLD = (
+    "Allow",
     "Consistency-Token",
     "Durability",
     "ETag",
+    "Idempotency-Key",
     "Idempotency-Replayed",
     "Location",
     "Preference-Applied",
@@ -69,8 +74,12 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with database:  # at the end requests have had SHUTDOWN_TIMEOUT
-            yield
+        try:
+            async with database:  # at the end requests have had SHUTDOWN_TIMEOUT
+                yield
+        except Exception:  # the server would log its traceback as text, messages included
+            logger.exception("the application could not start, or stop")
+            raise
 
     app = FastAPI(
         title="Holdfast",
@@ -92,6 +101,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     problems.register(app)
     app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
     app.add_middleware(AccessMiddleware, access=Access(settings.access), tokens=_tokens(settings))
+    app.add_middleware(LastResortMiddleware, lifecycle=lifecycle)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -106,7 +116,6 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
         instance=settings.app_name,
         metrics=metrics,
         lifecycle=lifecycle,
-        last_resort=_last_resort,
     )
     return app
 
@@ -163,7 +172,3 @@ def database_options(settings: Settings) -> DatabaseOptions:
             key_wait=settings.idempotency_wait,
         ),
     )
-
-
-async def _last_resort(scope: Scope, receive: Receive, send: Send) -> None:
-    await problems.internal_problem()(scope, receive, send)

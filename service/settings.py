@@ -23,7 +23,12 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 # Both end up in places that take no arbitrary text: a response header, a startup message.
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
 
+# Seconds that an answer may come after the deadline: COMMIT, and the question that follows it, each
+# have a second of grace (COMMIT_GRACE in service/database/connections.py).
+OVERRUN = 2.0
+
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
+FOLLOWS = "default_factory_not_called"  # pydantic's word for what follows from a bad setting
 ORIGINS = rf"^(?:{_ORIGIN}(?:,{_ORIGIN})*)?$"
 
 
@@ -92,10 +97,11 @@ class Settings(BaseSettings):
     # Origins, by commas, whose pages may call the API from a browser: https://app.example.org
     cors_origins: Annotated[str, Field(pattern=ORIGINS)] = ""
     http_max_body: Annotated[int, Field(ge=1)] = 65536  # bytes
-    # Neither route served for this long: out of rotation. Longer than a failover that is held.
-    health_grace: Seconds = 30.0
+    # Neither route served for this long: out of rotation. Unless set, REQUEST_DEADLINE and 15.
+    health_grace: Seconds = Field(default_factory=lambda data: data["request_deadline"] + 15)
     drain_delay: SecondsOrNone = 2.0  # SIGTERM: unhealthy for this long before the listener closes
-    shutdown_timeout: Seconds = 20.0  # then requests in flight get this long
+    # Then requests in flight get this long. Unless set, REQUEST_DEADLINE and 5.
+    shutdown_timeout: Seconds = Field(default_factory=lambda data: data["request_deadline"] + 5)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     # Alembic's side (alembic/env.py).
@@ -115,6 +121,12 @@ class Settings(BaseSettings):
                 f"HEALTH_GRACE ({self.health_grace:g}) must be at least REQUEST_DEADLINE "
                 f"({self.request_deadline:g}): else an instance leaves rotation during a failover "
                 "that its requests would have survived"
+            )
+        if self.shutdown_timeout < self.request_deadline + OVERRUN:
+            raise ValueError(
+                f"SHUTDOWN_TIMEOUT ({self.shutdown_timeout:g}) must be at least REQUEST_DEADLINE "
+                f"({self.request_deadline:g}) and {OVERRUN:g} more, for a COMMIT under way: else a "
+                "stop cuts requests that would have had their answer"
             )
         return self
 
@@ -147,7 +159,8 @@ def load_settings() -> Settings:
     try:
         return Settings(_secrets_dir=secrets)
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(item) for item in error.errors())) from None
+        found = (item for item in error.errors() if item["type"] != FOLLOWS)
+        raise SettingsError("\n".join(map(_sentence, found))) from None
     except ValueError as error:  # a secret that is a directory, or not text
         raise SettingsError(f"SECRETS_DIR {directory}: {error}.") from error
 

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from service.api.consistency import forget
 from service.errors import HoldfastError, RequestError
+from service.observability import exceptions
 from service.observability.record import current_record
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,6 +79,19 @@ def internal_problem() -> JSONResponse:
     return problem(500, "internal", title=HoldfastError.title, detail=str(HoldfastError.detail))
 
 
+def expected_problem(error: HoldfastError) -> JSONResponse:
+    """Return the response for an error of the tree; log it, unless the client is to mend it."""
+    if not isinstance(error, RequestError):
+        _log(error)
+    return problem(
+        error.status,
+        error.problem,
+        title=error.title,
+        detail=error.detail or str(error),
+        headers=None if error.retry_after is None else {"Retry-After": _spread(error.retry_after)},
+    )
+
+
 def problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route, and 422, for `responses=`: OpenAPI's view of the mapping."""
     names: dict[int, list[str]] = {422: [VALIDATION[0]]}
@@ -110,19 +124,22 @@ def register(app: FastAPI) -> None:
 
 async def _expected(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HoldfastError)  # noqa: S101 - registered for it
-    if not isinstance(error, RequestError):
-        log = logger.error if error.status == HTTPStatus.INTERNAL_SERVER_ERROR else logger.warning
-        log(error.problem, error=str(error), type=type(error).__name__, cause=repr(error.__cause__))
-    headers = None if error.retry_after is None else {"Retry-After": _spread(error.retry_after)}
-    response = problem(
-        error.status,
-        error.problem,
-        title=error.title,
-        detail=error.detail or str(error),
-        headers=headers,
-    )
+    response = expected_problem(error)
     forget(request, error, response)
     return response
+
+
+def _log(error: HoldfastError) -> None:
+    """Write down what the client is not told, with nothing in it of what the client sent."""
+    told = {
+        "error": exceptions.message(error),
+        "type": type(error).__name__,
+        "cause": exceptions.name(error.__cause__),
+    }
+    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error(error.problem, exc_info=error, **told)
+    else:
+        logger.warning(error.problem, **told)
 
 
 def _spread(seconds: int) -> str:

@@ -11,8 +11,12 @@ from service.database.unit import patience
 from service.errors import BadTimeout
 
 NAME = "Request-Timeout"
-# A plain decimal, above 0, up to 31 years.
-_SECONDS = re.compile(r"[1-9][0-9]{0,8}(\.[0-9]{1,9})?|0\.[0-9]{0,8}[1-9]")
+DIGITS_MOST = 30  # before and after the point: more than any program prints
+_MORE = f"[0-9]{{0,{DIGITS_MOST - 1}}}"
+_ZEROS = f"0{{0,{DIGITS_MOST - 1}}}"
+# A plain decimal above 0: its first digit that is no zero is before the point, or after it.
+PATTERN = rf"^({_ZEROS}[1-9]{_MORE}(\.[0-9]{_MORE})?|0{_ZEROS}\.{_ZEROS}[1-9]{_MORE})$"
+_SECONDS = re.compile(PATTERN)
 
 
 async def request_timeout(
@@ -22,7 +26,7 @@ async def request_timeout(
             alias=NAME,
             description="Seconds after which the client wants an answer, such as `2.5`, be it 503. "
             "It can only shorten the service's own deadline.",
-            json_schema_extra={"pattern": f"^({_SECONDS.pattern})$"},
+            json_schema_extra={"pattern": PATTERN},
         ),
     ] = None,
 ) -> AsyncIterator[None]:
@@ -30,11 +34,12 @@ async def request_timeout(
     if header is None:
         yield
         return
-    with patience(Deadline.after(_seconds(header))):
+    with patience(Deadline.after(parse(header))):
         yield
 
 
-def _seconds(text: str) -> float:
+def parse(text: str) -> float:
+    """Return the seconds in a header. Raises BadTimeout."""
     if not _SECONDS.fullmatch(text.strip(" \t")):
         raise BadTimeout(
             f"Send {NAME} as a number of seconds above 0, such as 2.5, or leave it out."

@@ -138,20 +138,21 @@ def cancelled_from_outside() -> bool:
 def translate(error: BaseException, phase: Phase, *, closed: bool = False) -> DatabaseError:
     """Return what a driver's error means in `phase`; `closed`: the connection is gone.
 
-    The caller raises it `from` the driver's error, which keeps the detail for the logs.
+    The caller raises it `from` the driver's error. Its own message goes into logs, so it has none
+    of the driver's: those quote parameters, and rows ("Key (email)=(...) already exists").
     """
     if phase is Phase.CONNECT:
         return _while_connecting(error)
     if _ends_session(error, closed=closed):
         kind = _kind_of_loss(error, closed=closed)
         if phase is Phase.COMMIT:
-            return CommitInDoubt(f"The connection ended during COMMIT: {error}", kind=kind)
-        return ConnectionLost(f"The connection ended: {error}", kind=kind)
+            return CommitInDoubt(f"The connection ended during COMMIT: {_name(error)}", kind=kind)
+        return ConnectionLost(f"The connection ended: {_name(error)}", kind=kind)
     if isinstance(error, PostgresError):
         return _answered(error, phase)
     if isinstance(error, OutdatedSchemaCacheError):
-        return TransactionAborted(str(error), kind="stale-plan")
-    return DatabaseFailure(f"{type(error).__name__}: {error}", kind="permanent")
+        return TransactionAborted(_name(error), kind="stale-plan")
+    return DatabaseFailure(_name(error), kind="permanent")
 
 
 def _while_connecting(error: BaseException) -> DatabaseError:
@@ -159,8 +160,10 @@ def _while_connecting(error: BaseException) -> DatabaseError:
         error.sqlstate in LOGIN_MAY_WORK_LATER or error.sqlstate.startswith("08")
     )
     if reachable_but_refused or isinstance(error, ClientConfigurationError):
-        return DatabaseFailure(f"The database refused the login: {error}", kind="login-refused")
-    return EndpointUnreachable(f"Connecting failed: {_describe(error)}", kind=_kind_of_loss(error))
+        return DatabaseFailure(
+            f"The database refused the login: {_name(error)}", kind="login-refused"
+        )
+    return EndpointUnreachable(f"Connecting failed: {_name(error)}", kind=_kind_of_loss(error))
 
 
 def _ends_session(error: BaseException, *, closed: bool) -> bool:
@@ -193,29 +196,35 @@ def _kind_of_loss(error: BaseException, *, closed: bool = False) -> str:
 
 def _answered(error: PostgresError, phase: Phase) -> DatabaseError:
     """Classify an ERROR: the server is there, and has rolled the transaction back."""
-    state, message = error.sqlstate, str(error)
+    state, message = error.sqlstate, _name(error)
     if state in CONSTRAINTS:
         constraint = error.constraint_name or ""
-        return ConstraintViolated(message, kind=CONSTRAINTS[state], constraint=constraint)
+        sentence = f"{message}: {constraint}"
+        return ConstraintViolated(sentence, kind=CONSTRAINTS[state], constraint=constraint)
     if state == QUERY_CANCELED:
-        return _cancelled(message, phase)
+        return _cancelled(error, phase)
     if isinstance(error, InvalidCachedStatementError):
         return TransactionAborted(message, kind="stale-plan")
     if state in ANSWERS:
         meaning, kind = ANSWERS[state]
         return meaning(message, kind=kind)
-    return DatabaseFailure(f"{state}: {message}", kind="permanent")
+    return DatabaseFailure(message, kind="permanent")
 
 
-def _cancelled(message: str, phase: Phase) -> DatabaseError:
+def _cancelled(error: PostgresError, phase: Phase) -> DatabaseError:
+    message = _name(error)
     if phase is Phase.COMMIT:
         return CommitInDoubt(f"Cancelled at COMMIT: {message}", kind="cancelled")
-    if _BY_REQUEST in message:
+    if _BY_REQUEST in str(error):
         # pg_auto_failover's keeper cancels the backends that wait for a standby which is lost; one
         # that has just stopped waiting is hit at its next statement.
         return TransactionAborted(message, kind="cancelled")
     return StatementTimeout(message, kind="statement-timeout")
 
 
-def _describe(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+def _name(error: BaseException) -> str:
+    """Say what a driver's error was, and nothing that it was about."""
+    if isinstance(error, PostgresError):
+        return f"{error.sqlstate} {type(error).__name__}"
+    words = str(error) if isinstance(error, OSError) else ""  # its own name an address at most
+    return words or type(error).__name__

@@ -30,8 +30,15 @@ from service.database.connections import (
     rolled_back_on_error,
 )
 from service.database.consistency import ConsistencyToken
+from service.database.observer import Observer
 from service.database.unit import UnitOfWork
-from service.errors import KeyInFlight, KeyReused, TransactionAborted
+from service.errors import (
+    CommitInDoubt,
+    DatabaseError,
+    KeyInFlight,
+    KeyReused,
+    TransactionAborted,
+)
 
 T = TypeVar("T")
 
@@ -123,6 +130,7 @@ class KeyedWrite(Generic[T]):
     codec: Codec[T]
     effect: Effect[T]
     lifetime: float  # seconds, of keys that have none of their own
+    observer: Observer
 
     async def attempt(self, link: Link, unit: UnitOfWork) -> Written[T]:
         """Apply the effect, or return what it did before.
@@ -135,7 +143,7 @@ class KeyedWrite(Generic[T]):
             value = await (self._recall(link) if known else self._apply(link, unit))
         own = unit.applied
         unit.applied |= not known
-        commit = await link.commit(resolvable=True)
+        commit = await observed_commit(link, self.observer, resolvable=True)
         unit.resolve()
         return Written(value, commit, recalled=known, own=own)
 
@@ -147,7 +155,9 @@ class KeyedWrite(Generic[T]):
             unit.claimed |= not isinstance(sys.exception(), KeyInFlight)
 
     async def _apply(self, link: Link, unit: UnitOfWork) -> T:
-        unit.resolve()  # the key is unknown, and nobody else works on it: nothing was applied
+        if unit.in_doubt is not None:
+            unit.resolve()  # the key is unknown, and nobody else works on it: nothing was applied
+            self.observer.not_applied()
         value = await self.effect(WriteConnection(link))
         lifetime = self.lifetime if self.key.lifetime is None else self.key.lifetime
         stored = self.codec.dump(value)
@@ -169,6 +179,18 @@ class KeyedWrite(Generic[T]):
                 "write, and the same key only to repeat one."
             )
         return self.codec.load(row["result"])
+
+
+async def observed_commit(link: Link, observer: Observer, *, resolvable: bool = False) -> Commit:
+    """Commit as `link` does, and tell the observer how far it got."""
+    observer.commit_sent()
+    try:
+        return await link.commit(resolvable=resolvable)
+    except CommitInDoubt:
+        raise
+    except DatabaseError:
+        observer.not_applied()
+        raise
 
 
 def _digest(*parts: bytes) -> bytes:

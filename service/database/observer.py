@@ -45,6 +45,15 @@ class Observer:
     def local_commit(self) -> None:
         """Note a commit on the primary alone: the server stopped waiting for a standby."""
 
+    def commit_sent(self) -> None:
+        """Note that COMMIT is sent: its effect may be there from now on, or is.
+
+        Whoever ends a unit of work from outside (a cancelled task) learns so what it leaves behind.
+        """
+
+    def not_applied(self) -> None:
+        """Note that the effect of the last `commit_sent` is known to be absent."""
+
     def resolved(self, *, applied: bool) -> None:
         """Note that a commit in doubt was found to be applied, or not to be and was made again."""
 

@@ -21,7 +21,14 @@ from service.database.connections import (
 from service.database.consistency import ConsistencyToken, Readers
 from service.database.deadline import Deadline
 from service.database.endpoint import EndpointState
-from service.database.idempotency import Codec, Effect, IdempotencyKey, KeyedWrite, Written
+from service.database.idempotency import (
+    Codec,
+    Effect,
+    IdempotencyKey,
+    KeyedWrite,
+    Written,
+    observed_commit,
+)
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions
 from service.database.pools import Pool
@@ -114,7 +121,8 @@ class Database:
         if unit is not None:
             unit.use(key.digest)
         in_doubt = unit is not None and unit.in_doubt is not None
-        attempt = KeyedWrite(key, codec, effect, self._options.key_lifetime).attempt
+        lifetime = self._options.key_lifetime
+        attempt = KeyedWrite(key, codec, effect, lifetime, self.observer).attempt
         try:
             async with self._write.lend(self._deadline()) as link:
                 written = await attempt(link, unit or UnitOfWork(self._deadline()))
@@ -143,7 +151,7 @@ class Database:
             async with rolled_back_on_error(link):
                 await link.begin()
                 yield WriteConnection(link)
-            if (await link.commit()).local:
+            if (await observed_commit(link, self.observer)).local:
                 self.observer.local_commit()
             self._write.endpoint.served()
 

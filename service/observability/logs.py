@@ -1,13 +1,21 @@
 """Structured logs: one JSON object a line, ours and the libraries' alike.
 
-Every line carries `request_id`; it is null where there is no request.
+Every line carries `request_id`; it is null where there is no request. No line has what a client
+sent: of exceptions the log has what `exceptions` leaves, of a library's sentence its first line.
 """
 
 import logging
+import re
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from service.observability import exceptions
+
+SENTENCE = 1000  # characters of a library's sentence
+# asyncio goes on with the repr of a task and its exception, or of a call and its arguments.
+_FIRST_WORDS = re.compile(r"[^\n<(\[{'\"]*")
 
 
 def configure(level: str, instance: str, stream: TextIO) -> None:
@@ -24,7 +32,7 @@ def configure(level: str, instance: str, stream: TextIO) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(exceptions.describe),
     ]
     renderer = structlog.processors.JSONRenderer(sort_keys=True)
     structlog.configure(
@@ -33,7 +41,7 @@ def configure(level: str, instance: str, stream: TextIO) -> None:
         logger_factory=structlog.WriteLoggerFactory(stream),
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_line, *shared],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
     handler = logging.StreamHandler(stream)
@@ -43,3 +51,13 @@ def configure(level: str, instance: str, stream: TextIO) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
+
+
+def _first_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keep of a library's sentence what it says by itself."""
+    sentence = event["event"].lstrip()
+    if event["logger"] == "asyncio":
+        first = _FIRST_WORDS.match(sentence)
+        sentence = first[0] if first else ""
+    event["event"] = sentence.partition("\n")[0].rstrip()[:SENTENCE]
+    return event

@@ -1,4 +1,4 @@
-"""Wraps every request: its id, its headers, its metrics, its line in the log, and a last resort.
+"""Wraps every request: its id, its headers, its metrics, and its line in the log.
 
 Pure ASGI: Starlette's BaseHTTPMiddleware costs more than most queries.
 """
@@ -18,6 +18,7 @@ logger = structlog.get_logger()
 
 # Asked every second by machines: in the metrics, and in the log at level DEBUG only.
 QUIET = frozenset({"/health", "/livez", "/metrics"})
+PATH_MOST = 500  # characters in the log
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -31,13 +32,11 @@ class RequestMiddleware:
         instance: str,
         metrics: Metrics,
         lifecycle: Lifecycle,
-        last_resort: ASGIApp,
     ) -> None:
         self._app = app
         self._instance = instance
         self._metrics = metrics
         self._lifecycle = lifecycle
-        self._last_resort = last_resort  # answers when the application raised
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,12 +50,9 @@ class RequestMiddleware:
         self, scope: Scope, receive: Receive, send: Send, record: RequestRecord
     ) -> None:
         started = time.perf_counter()
-        answered = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal answered
             if message["type"] == "http.response.start":
-                answered = True
                 record.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *self._headers(record)]
             await send(message)
@@ -67,11 +63,6 @@ class RequestMiddleware:
         ):
             try:
                 await self._app(scope, receive, send_with_headers)
-            except Exception:  # whatever it was: the client gets an answer, the log the error
-                logger.exception("unexpected error", path=scope["path"])
-                if answered:
-                    raise  # the response has begun: only cutting it off tells the client
-                await self._last_resort(scope, receive, send_with_headers)
             finally:
                 self._note(scope, record, time.perf_counter() - started)
 
@@ -83,12 +74,12 @@ class RequestMiddleware:
 
     def _note(self, scope: Scope, record: RequestRecord, seconds: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
-        route = _template(scope)
-        self._metrics.requests.labels(route, method, record.status).observe(seconds)
+        route, status = _template(scope), record.status or 500  # what the server says for us
+        self._metrics.requests.labels(route, method, status).observe(seconds)
         details: dict[str, Any] = {
             "method": method,
-            "path": scope["path"],
-            "status": record.status,
+            "path": scope["path"][:PATH_MOST],
+            "status": status,
             "milliseconds": round(seconds * 1000, 2),
         }
         if record.route is not None:

@@ -50,6 +50,14 @@ class ServiceObserver(Observer):
         self._metrics.local_commits.inc()
         current_record().local_commit = True
 
+    def commit_sent(self) -> None:
+        """Keep it for the answer of an instance that stops meanwhile."""
+        current_record().commits += 1
+
+    def not_applied(self) -> None:
+        """Take it back."""
+        current_record().commits -= 1
+
     def resolved(self, *, applied: bool) -> None:
         """Count it, and log it: without keys it would have been an answer in doubt."""
         outcome = "applied" if applied else "absent"

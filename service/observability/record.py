@@ -22,12 +22,18 @@ class RequestRecord:
     """One request."""
 
     request_id: str
-    status: int = 500
+    status: int = 0  # of the response; 0: it has not begun
     route: Route | None = None  # None: the database was not asked
     attempts: int = 0
     local_commit: bool = False
+    commits: int = 0  # sent, without those whose effect is known to be absent
     idempotency_key: str = ""  # as the header has it; empty: no write
     client: str = ""  # the name of the token's holder; empty: anybody
+
+    @property
+    def answered(self) -> bool:
+        """Whether the response has begun."""
+        return self.status != 0
 
     def headers(self, instance: str) -> list[tuple[bytes, bytes]]:
         """Return the headers that tell the client what happened to its request."""

@@ -14,6 +14,7 @@ import httpx
 from ops.embedded.pair import READ
 from service.app import create_app
 from service.settings import Settings
+from tests.headers import only_known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,6 +79,11 @@ async def running_service(
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://holdfast", timeout=60) as client,
+        httpx.AsyncClient(
+            transport=transport,
+            base_url="http://holdfast",
+            timeout=60,
+            event_hooks={"response": [only_known]},
+        ) as client,
     ):
         yield Service(app, client)

@@ -30,7 +30,10 @@ def test_the_makefile_has_every_verb() -> None:
         assert f"\n{verb}:" in text
 
 
-@pytest.mark.parametrize(("name", "value"), [("PROFILE", "quick"), ("NODES", "1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PROFILE", "quick"), ("NODES", "1"), ("REQUEST_DEADLINE", "51"), ("REQUEST_DEADLINE", "x")],
+)
 def test_a_bad_variable_stops_up_with_its_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,14 +45,20 @@ def test_a_bad_variable_stops_up_with_its_name(
     assert "must be" in error
 
 
-def test_the_profile_sets_how_long_requests_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("profile", "expected"), [("fast", "15"), ("safe", "45")])
+def test_the_profile_sets_how_long_requests_are_held(
+    profile: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A longer failover comes with more patience, unless the operator says otherwise."""
-    monkeypatch.setenv("PROFILE", "safe")
-    monkeypatch.setenv("HEALTH_GRACE", "77")
+    monkeypatch.delenv("REQUEST_DEADLINE", raising=False)
+    monkeypatch.setenv("PROFILE", profile)
     stack = Stack(ROOT)
     stack._settle_settings()
-    assert stack.environment["REQUEST_DEADLINE"] == "45"
-    assert stack.environment["HEALTH_GRACE"] == "77"
+    assert stack.environment["REQUEST_DEADLINE"] == expected
+    monkeypatch.setenv("REQUEST_DEADLINE", "33")
+    stack = Stack(ROOT)
+    stack._settle_settings()
+    assert stack.environment["REQUEST_DEADLINE"] == "33"
 
 
 @pytest.mark.parametrize("missing", ["Docker Engine", "Docker Compose"])

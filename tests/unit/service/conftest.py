@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.settings import Settings
+from tests.headers import only_known
 
 
 @pytest.fixture
@@ -51,6 +52,10 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        httpx.AsyncClient(
+            transport=transport,
+            base_url="http://service",
+            event_hooks={"response": [only_known]},
+        ) as client,
     ):
         yield client

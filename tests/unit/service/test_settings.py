@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.settings import Settings, SettingsError, load_settings
+from service.database.connections import COMMIT_GRACE
+from service.settings import OVERRUN, Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,11 @@ def test_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> None
         ("LOG_LEVEL", "loud", "LOG_LEVEL should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'."),
         ("DB_READ_POOL_MIN", "11", "DB_READ_POOL_MIN (11) must not exceed DB_READ_POOL_MAX (10)."),
         ("HEALTH_GRACE", "5", "HEALTH_GRACE (5) must be at least REQUEST_DEADLINE (15)"),
+        (
+            "SHUTDOWN_TIMEOUT",
+            "16.9",
+            "SHUTDOWN_TIMEOUT (16.9) must be at least REQUEST_DEADLINE (15) and 2 more",
+        ),
     ],
 )
 def test_wrong_setting_is_named(
@@ -90,6 +96,35 @@ def test_wrong_setting_is_named(
         load_settings()
 
     assert str(raised.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("deadline", ["0.2", "15", "45", "3000"])
+def test_what_depends_on_the_deadline_follows_it(
+    environment: pytest.MonkeyPatch, deadline: str
+) -> None:
+    """One setting is enough for a longer failover: an instance neither leaves nor ends before."""
+    environment.setenv("REQUEST_DEADLINE", deadline)
+    environment.setenv("HEALTH_GRACE", "")  # as compose.yaml says it
+
+    settings = load_settings()
+
+    assert settings.health_grace == float(deadline) + 15
+    assert settings.shutdown_timeout == float(deadline) + 5
+
+
+def test_a_bad_deadline_is_named_alone(environment: pytest.MonkeyPatch) -> None:
+    """Not what would have followed from it."""
+    environment.setenv("REQUEST_DEADLINE", "x")
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+
+    assert [line.split()[0] for line in str(raised.value).splitlines()] == ["REQUEST_DEADLINE"]
+
+
+def test_the_overrun_is_what_a_commit_may_take() -> None:
+    """COMMIT has its grace, and so has the question for the position after it."""
+    assert OVERRUN >= 2 * COMMIT_GRACE
 
 
 def test_every_wrong_setting_is_named_at_once(environment: pytest.MonkeyPatch) -> None:

@@ -226,3 +226,38 @@ def test_other_warnings_are_no_local_commit() -> None:
     )
 
     assert not is_local_commit(message)
+
+
+SECRET = "hunter2"
+TALKATIVE = [
+    *(
+        answered(state, severity, M=f"no {SECRET}", D=f"Key (email)=({SECRET})", H=SECRET)
+        for state in ("23505", "22P02", "25006", "40001", "42601", "57014", "57P01", "HF001")
+        for severity in ("ERROR", "FATAL")
+    ),
+    answered("0A000", R="RevalidateCachedQuery", M=SECRET),
+    asyncpg.DataError(f"invalid input for query argument $1: {SECRET!r}"),
+    InternalClientError(SECRET),
+    OutdatedSchemaCacheError(SECRET),
+    ClientConfigurationError(SECRET),
+]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("error", TALKATIVE, ids=repr)
+def test_no_word_of_the_driver_is_passed_on(error: Exception, phase: Phase, closed: bool) -> None:
+    """Failures go into logs; what a driver says has parameters and rows in it."""
+    assert SECRET not in str(translate(error, phase, closed=closed))
+
+
+def test_what_the_system_says_is_passed_on() -> None:
+    """An address that refused is what an operator needs."""
+    refused = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 5432)")
+    assert "5432" in str(translate(refused, Phase.CONNECT))
+
+
+def test_a_constraint_is_named_in_the_message() -> None:
+    """By its name, and by what the server calls the failure."""
+    failure = translate(answered("23505", n="users_email_key"), Phase.WORK)
+    assert str(failure) == "23505 UniqueViolationError: users_email_key"

@@ -3,26 +3,10 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 
 import httpx
-import pytest
 import structlog
 from fastapi import FastAPI
-
-from service.observability import logs
-
-
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """What configured logs write, all of it from level DEBUG on."""
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    stream = io.StringIO()
-    logs.configure("DEBUG", "app1", stream)
-    yield stream
-    root.handlers[:], root.level = before
-    structlog.reset_defaults()
 
 
 def read(stream: io.StringIO) -> list[dict[str, object]]:
@@ -45,6 +29,19 @@ def test_libraries_and_service_write_alike(stream: io.StringIO) -> None:
     for line in (ours, theirs, access):
         assert (line["request_id"], line["instance"]) == ("r-1", "app1")
         assert str(line["timestamp"]).endswith("Z")
+
+
+def test_a_librarys_sentence_is_its_first_line(stream: io.StringIO) -> None:
+    """What follows is a traceback as text, or a repr; and no line is longer than it need be."""
+    logging.getLogger("uvicorn.error").error("Traceback (most recent call last):\n  more")
+    logging.getLogger("other").error("x" * 100_000)
+    logging.getLogger("asyncio").error("socket.send() raised exception.\nfuture: <Future secret>")
+
+    first, second, third = read(stream)
+
+    assert first["event"] == "Traceback (most recent call last):"
+    assert len(str(second["event"])) == 1000
+    assert third["event"] == "socket.send"
 
 
 def test_outside_of_a_request_the_id_is_null(stream: io.StringIO) -> None:
@@ -97,7 +94,10 @@ async def test_unexpected_error_is_logged_with_its_traceback(
     lines = [line for line in read(stream) if line["event"] == "unexpected error"]
     assert len(lines) == 1
     assert lines[0]["request_id"] == response.json()["request_id"]
-    assert "a detail of ours" in json.dumps(lines[0]["exception"])
+    told = json.dumps(lines[0]["exception"])
+    assert "RuntimeError" in told
+    assert ".fail" in told
+    assert "a detail of ours" not in told  # it could be the client's: test_exceptions.py
 
 
 async def test_probes_are_quiet(client: httpx.AsyncClient, stream: io.StringIO) -> None:

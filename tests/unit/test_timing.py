@@ -1,0 +1,109 @@
+"""Numbers that depend on each other, wherever they are: each is above what it must be above."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ops import operate, stack, timing
+from service.__main__ import KEEP_ALIVE
+from service.database.routing import CLOSE_BOUND
+from service.settings import OVERRUN, Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+HAPROXY = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
+NGINX = (ROOT / "deploy/nginx/nginx.conf").read_text()
+
+DOCKERS_OWN = 10  # seconds before SIGKILL where a service does not say
+UVICORN = 0.3  # seconds between its looks, while it stops
+DEADLINES = [*map(float, timing.DEADLINES.values()), timing.DEADLINE_MOST]
+
+
+def haproxy(section: str, name: str) -> float:
+    """Return the seconds of a timeout in a section of haproxy.cfg."""
+    text = re.search(rf"^{section}$(.*?)(?=^\S|\Z)", HAPROXY, re.DOTALL | re.MULTILINE)
+    assert text, section
+    found = re.search(rf"^ +(?:timeout )?{name} +([0-9]+)(ms|s)?$", text[1], re.MULTILINE)
+    assert found, name
+    return int(found[1]) / (1000 if found[2] == "ms" else 1)
+
+
+def nginx(name: str) -> float:
+    """Return the seconds of the only such directive in nginx.conf's `http`."""
+    (found,) = re.findall(rf"^ +{name} ([0-9]+)s;", NGINX.partition("stream {")[0], re.MULTILINE)
+    return int(found)
+
+
+def grace(name: str) -> float:
+    """Return the seconds that a container has to stop."""
+    return float(SERVICES[name].get("stop_grace_period", f"{DOCKERS_OWN}s").removesuffix("s"))
+
+
+def settings(deadline: float) -> Settings:
+    """Return an instance's settings as the stack gives them."""
+    return Settings(db_write_host="there", request_deadline=deadline)
+
+
+@pytest.mark.parametrize("deadline", DEADLINES)
+def test_who_waits_for_an_answer_waits_longer_than_it_takes(deadline: float) -> None:
+    """HAProxy longer than the service, nginx longer than HAProxy: the innermost says why."""
+    assert haproxy("backend apps", "server") > deadline + OVERRUN
+    assert haproxy("frontend http", "client") > deadline + OVERRUN
+    connects = 2 * haproxy("backend apps", "connect") * haproxy("backend apps", "retries")
+    queue = haproxy("defaults", "queue")
+    assert nginx("proxy_read_timeout") > queue + connects + haproxy("backend apps", "server")
+    assert nginx("proxy_next_upstream_timeout") < nginx("proxy_read_timeout")
+
+
+@pytest.mark.parametrize("deadline", DEADLINES)
+def test_an_instance_stays_for_as_long_as_it_holds_requests(deadline: float) -> None:
+    """In rotation while a failover lasts; and alive, when it is stopped, until they have ended."""
+    known = settings(deadline)
+    assert known.health_grace > deadline
+    assert known.shutdown_timeout > deadline + OVERRUN
+    ends = known.drain_delay + math.ceil(known.shutdown_timeout) + 2 * CLOSE_BOUND + UVICORN
+    for name in ("app1", "app2"):
+        assert grace(name) > ends
+
+
+def test_the_profiles_are_the_services_own_default_and_more() -> None:
+    """Without `make up` the service has the patience of `fast`; no profile's is refused."""
+    assert settings(15).request_deadline == float(timing.DEADLINES["fast"])
+    assert Settings.model_fields["request_deadline"].default == float(timing.DEADLINES["fast"])
+    for profile, seconds in timing.DEADLINES.items():
+        assert timing.deadline(profile, None) == timing.deadline(profile, seconds) == seconds
+
+
+@pytest.mark.parametrize("name", ["REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT"])
+def test_compose_repeats_none_of_them(name: str) -> None:
+    """What `make up` does not set is the service's own."""
+    assert SERVICES["app1"]["environment"][name] == f"${{{name}:-}}"
+
+
+def test_who_stops_containers_waits_until_they_have() -> None:
+    """For one of them; and for all, where each waits for those that need it."""
+    assert max(map(grace, SERVICES)) < operate.STOP_LIMIT
+
+    def until_stopped(name: str) -> float:
+        users = [user for user, each in SERVICES.items() if name in each.get("depends_on", ())]
+        return grace(name) + max(map(until_stopped, users), default=0)
+
+    assert max(map(until_stopped, SERVICES)) < stack.STOP_LIMIT
+
+
+def test_a_proxy_is_gone_before_it_is_killed() -> None:
+    """HAProxy ends its last sessions by itself."""
+    for name in ("haproxy1", "haproxy2"):
+        assert haproxy("global", "hard-stop-after") < grace(name)
+
+
+def test_the_service_closes_idle_connections_last() -> None:
+    """Else HAProxy could send a request on one that is just being closed."""
+    assert haproxy("frontend http", "http-keep-alive") < KEEP_ALIVE

@@ -29,13 +29,14 @@ from alembic import context
 from service.audit import audit_log
 from service.database.options import tls
 from service.database.session import Session, notice_silence
-from service.database.table import idempotency_keys
+from service.database.table import database_history, idempotency_keys
 from service.metadata import metadata
 from service.settings import Settings, SettingsError, load_settings
 from service.users.table import users
 
 TABLES = [
     audit_log,
+    database_history,
     idempotency_keys,
     users,
 ]  # imported so that `metadata` holds every slice's table

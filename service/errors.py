@@ -24,6 +24,7 @@ HoldfastError
     │   └── BoundedError         waited for no longer than its own patience, then told as itself
     │       ├── KeyInFlight      another request with the same key is being served
     │       └── TokenAhead       the primary has not reached the consistency token
+    │           └── HistoryChanged  and never will: the database was restored since
     ├── CommitInDoubt            the session ended after COMMIT was sent
     ├── Overloaded               more units of work are held than may be
     ├── Unavailable              the deadline passed while waiting for one of the above to mend
@@ -56,6 +57,7 @@ __all__ = [
     "EmailInUse",
     "EndpointUnreachable",
     "Forbidden",
+    "HistoryChanged",
     "HoldfastError",
     "KeyInFlight",
     "KeyReused",
@@ -256,6 +258,19 @@ class TokenAhead(BoundedError):
     def __init__(self, message: str, *, kind: str, certain: bool = False) -> None:
         super().__init__(message, kind=kind)
         self.certain = certain
+
+
+class HistoryChanged(TokenAhead):
+    """The consistency token is of another history: what was written there may be gone."""
+
+    status = 409
+    problem = "consistency-token-of-another-history"
+    title = "The consistency token is of another history of the database"
+    detail = (
+        "The database was restored from a backup since this token was given, or is another one. "
+        "What was written before may be gone, and this request changed nothing. Read again "
+        "without the token, and decide anew."
+    )
 
 
 class CommitInDoubt(DatabaseError):

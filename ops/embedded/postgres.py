@@ -71,6 +71,10 @@ class Node:
         self._account = account
         self.process = Process(name, self.log, account)
 
+    def another(self, name: str, port: int) -> Node:
+        """Return a server beside this one, with the same programs."""
+        return Node(name, port, self.data.parent, self._binaries, self._account)
+
     @property
     def address(self) -> str:
         """host:port, as HAProxy wants it."""

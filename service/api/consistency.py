@@ -1,5 +1,7 @@
 """`Consistency-Token`: a read that sends the token of a write sees at least that write.
 
+A write that sends one, in the header, is not applied anew where its history ended.
+
 Programs keep the token and send it as a header. A browser asks for a cookie once, by
 `Prefer: consistency-cookie` (RFC 7240) with a write; from then on every write renews it and every
 read sends it. The header wins over the cookie.
@@ -19,6 +21,22 @@ PREFERENCE = "consistency-cookie"
 COOKIE_AGE = 3600
 
 T = TypeVar("T")
+
+
+async def _after(
+    header: Annotated[
+        str | None,
+        Header(
+            alias=HEADER,
+            description="The token that this write's first answer had, when it is sent again: if "
+            "the database was restored since and does not know the key, the answer is 409.",
+        ),
+    ] = None,
+) -> ConsistencyToken | None:
+    return None if header is None else ConsistencyToken.parse(header)
+
+
+After = Annotated[ConsistencyToken | None, Depends(_after)]
 
 
 async def _seen(

@@ -14,11 +14,13 @@ import json
 import re
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
 from service.api.conditions import IF_MATCH, as_sent
+from service.api.consistency import After
 from service.database import IdempotencyKey
 from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
@@ -53,6 +55,7 @@ def quote(key: str) -> str:
 
 async def _idempotency_key(
     request: Request,
+    after: After,
     _: Annotated[
         str | None,
         Header(
@@ -70,13 +73,14 @@ async def _idempotency_key(
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     record = current_record()
     record.idempotency_key = quote(key)
-    return IdempotencyKey.of(
+    made = IdempotencyKey.of(
         key,
         owner=record.client,  # without tokens nobody in particular
         request=await _request(request),
         chosen=chosen,
         request_id=record.request_id,
     )
+    return replace(made, after=after)
 
 
 Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]

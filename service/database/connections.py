@@ -35,23 +35,36 @@ COMMIT_GRACE = 1.0
 # Seconds for ROLLBACK; a session that does not answer in time is closed, which rolls back as well.
 ROLLBACK_TIMEOUT = 1.0
 
+# What COMMIT is followed by, POSITION, needs what alembic/versions/0009 makes: a database without
+# it says so here, before anything was done.
+BEGIN = "BEGIN; SELECT 'commit_is_replicated(pg_lsn, interval)'::regprocedure"
 # One message, one round trip. All of it is bytes in hexadecimal: nothing to escape. What is set
 # ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
 CLAIM = (
-    "BEGIN; SELECT idempotency_claim('\\x{digest}'), "
+    f"{BEGIN}, idempotency_claim('\\x{{digest}}'), "
     "set_config('holdfast.client', convert_from('\\x{client}', 'UTF8'), true), "
     "set_config('holdfast.request_id', convert_from('\\x{request_id}', 'UTF8'), true)"
 )
 # A server that cancels a COMMIT which waits for its standby lets it succeed on the primary alone.
 # So no statement timeout reaches COMMIT; the client's own bound ends the session instead.
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
-# Not allowed on a standby, where it would mean nothing.
+# What was flushed survives a crash of the primary; what was only inserted may not. `local` means
+# that a standby may lack it. A session reads a new synchronous_standby_names at once, but COMMIT
+# waits only when the checkpointer has read it, too, and an immediate checkpoint keeps it from that.
+# So for 300 s, PostgreSQL's checkpoint_timeout, a standby has to have the position; it is given
+# 100 ms, as the position counts what others have written since (docs/decisions/0030).
 POSITION = """
-    SELECT pg_walfile_name(here) AS segment, here - '0/0'::pg_lsn AS lsn,
-           current_setting('synchronous_standby_names') = '' AS alone
-      FROM pg_current_wal_insert_lsn() AS here
+    SELECT pg_walfile_name(here) AS segment, (here - '0/0'::pg_lsn)::bigint AS lsn,
+           (SELECT id FROM database_history) AS history,
+           CASE WHEN current_setting('synchronous_standby_names') = ''
+                  OR current_setting('synchronous_commit') IN ('local', 'off') THEN true
+                WHEN now() > pg_conf_load_time() + interval '300 s' THEN false
+                ELSE NOT commit_is_replicated(here, interval '100 ms') END AS local
+      FROM pg_current_wal_flush_lsn() AS here
 """
 _TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
+NO_TIMELINE = 0  # a standby's: it has replayed the position on whichever
+_FINGERPRINT = 4  # bytes of a history's id, which is random
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Position:
 
     timeline: int
     lsn: int
+    history: int = 0  # the first bytes of its id; 0 is the one from before they had ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,6 @@ class Link:
         self._session = session
         self._exchanges = 0  # under way: more than one only by a caller's mistake
         self._ended = False
-        self.alone = False  # before COMMIT the server had no standby to wait for
         self._reads_only = role is Role.READ
         self._deadline = deadline
         self._statement_timeout = statement_timeout * CLIENT_MARGIN
@@ -117,7 +130,7 @@ class Link:
 
         No READ WRITE here: it would override the default of a fenced node (see session.py).
         """
-        begin = "BEGIN" if wait_for_standby else "BEGIN; SET LOCAL synchronous_commit = local"
+        begin = BEGIN if wait_for_standby else "BEGIN; SET LOCAL synchronous_commit = local"
         await self._work(self._session.execute, begin)
 
     async def claim(self, digest: bytes, origin: Origin) -> bool:
@@ -146,12 +159,6 @@ class Link:
         """End a transaction that only read: nothing of it can be in doubt."""
         await self._work(self._session.execute, "COMMIT")
 
-    async def position(self) -> Position:
-        """Return how far the primary is. Raises DatabaseError, also on a standby."""
-        there = await self.fetchrow(POSITION)
-        assert there is not None  # noqa: S101 - as below
-        return _position(there)
-
     async def commit(self, *, resolvable: bool = False) -> Commit:
         """Commit, and return how far the primary was afterwards.
 
@@ -165,9 +172,8 @@ class Link:
         await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
         there = await self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
         assert there is not None  # noqa: S101 - a SELECT of functions has one row
-        # Before or after: a standby may have come or gone while COMMIT was on its way.
-        local = self._session.local or self.alone or there["alone"]
-        return Commit(local=local, position=_position(there))
+        local = self._session.local or there["local"]
+        return Commit(local=local, position=position_of(there))
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
@@ -252,8 +258,14 @@ async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
         raise
 
 
-def _position(row: Row) -> Position:
-    return Position(int(row["segment"][:_TIMELINE_DIGITS], 16), int(row["lsn"]))
+def position_of(row: Row) -> Position:
+    """Return the position in a row of `segment` (none: a standby), `lsn` and the `history`'s id."""
+    segment, history = row["segment"], row["history"]
+    return Position(
+        int(segment[:_TIMELINE_DIGITS], 16) if segment else NO_TIMELINE,
+        row["lsn"],
+        int.from_bytes(history.bytes[:_FINGERPRINT]) if history else 0,
+    )
 
 
 class _Connection:

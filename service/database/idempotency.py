@@ -29,7 +29,7 @@ from service.database.connections import (
     WriteConnection,
     rolled_back_on_error,
 )
-from service.database.consistency import ConsistencyToken
+from service.database.consistency import ConsistencyToken, confirm_history
 from service.database.observer import Observer
 from service.database.unit import UnitOfWork
 from service.errors import (
@@ -53,7 +53,7 @@ RECORD = """
        SET fingerprint = excluded.fingerprint, result = excluded.result,
            expires_at = excluded.expires_at
      WHERE known.expires_at <= now()
- RETURNING current_setting('synchronous_standby_names') = '' AS alone
+ RETURNING true
 """
 RECALL = """
     SELECT fingerprint, result FROM idempotency_keys
@@ -70,6 +70,9 @@ class IdempotencyKey:
     fingerprint: bytes  # of what the key is used for
     lifetime: float | None = None  # seconds it is remembered; None: the database's setting
     origin: Origin = NOBODY  # of this request; the key's first one had perhaps another
+    # What its first answer had, or that of an earlier write: an unknown key is not used in another
+    # history, where its own write may have been lost.
+    after: ConsistencyToken | None = None
 
     @classmethod
     def of(
@@ -135,8 +138,8 @@ class KeyedWrite(Generic[T]):
     async def attempt(self, link: Link, unit: UnitOfWork) -> Written[T]:
         """Apply the effect, or return what it did before.
 
-        Raises DatabaseError, KeyReused, and whatever the effect raises; then nothing was applied,
-        save with CommitInDoubt.
+        Raises DatabaseError (HistoryChanged is one), KeyReused, and whatever the effect raises;
+        then nothing was applied, save with CommitInDoubt.
         """
         async with rolled_back_on_error(link):
             known = not await self._claim(link, unit)
@@ -158,14 +161,14 @@ class KeyedWrite(Generic[T]):
         if unit.in_doubt is not None:
             unit.resolve()  # the key is unknown, and nobody else works on it: nothing was applied
             self.observer.not_applied()
+        if self.key.after is not None:
+            await confirm_history(link, self.key.after)
         value = await self.effect(WriteConnection(link))
         lifetime = self.lifetime if self.key.lifetime is None else self.key.lifetime
         stored = self.codec.dump(value)
         key = self.key
-        row = await link.fetchrow(RECORD, key.digest, key.fingerprint, stored, lifetime)
-        if row is None:
+        if not await link.fetchval(RECORD, key.digest, key.fingerprint, stored, lifetime):
             raise TransactionAborted("Another request stored this key", kind="key-taken")
-        link.alone = row["alone"]
         return value
 
     async def _recall(self, link: Link) -> T:

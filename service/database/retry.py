@@ -46,6 +46,8 @@ RetryOn: TypeAlias = (
     type[TransientError] | tuple[type[TransientError], ...] | Callable[[TransientError], bool]
 )
 
+TOKEN_QUESTIONS = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -59,8 +61,17 @@ class RetryPolicy:
     backoff_first: float = 0.025
     backoff_most: float = 0.25
     key_wait: float = 7.0  # for another request with the same idempotency key
-    token_wait: float = 2.0  # for a write endpoint that may lead to a node of the past
+    # For a write endpoint that may lead to a node of the past: HAProxy checks every 0.5 s, and once
+    # more after 0.2 s (deploy/haproxy/haproxy.cfg). The node is asked TOKEN_QUESTIONS times.
+    token_wait: float = 1.0
     waiting: bool = True
+
+    def wait(self, error: TransientError, number: int, left: float) -> float | None:
+        """Return the wait after attempt `number`, which failed so; None: `left` is too short."""
+        if isinstance(error, TokenAhead):
+            pause = self.token_wait / TOKEN_QUESTIONS if self.waiting else 0.0
+            return pause if pause < left else None
+        return None if left <= self.backoff_first else min(self.backoff(number), left / 2)
 
     def backoff(self, number: int) -> float:
         """Return the wait after failed attempt `number`: full jitter, doubling up to a bound."""
@@ -178,13 +189,11 @@ class _Attempts:
 
     def _next(self, error: TransientError) -> float:
         """Return the seconds until the next attempt; raise when there shall be none."""
-        left = self._left(error)
+        wait = self._policy.wait(error, self._number, self._left(error))
         self._faults += error.kind == DRIVER_FAULT
-        ended = self._number >= self._most or self._faults >= FAULTS_MOST
-        if ended or left <= self._policy.backoff_first:
+        if self._number >= self._most or self._faults >= FAULTS_MOST or wait is None:
             self._observer.gave_up(error, attempts=self._number)
             raise self._final(error) from error
-        wait = min(self._policy.backoff(self._number), left / 2)
         self._observer.retry(error, number=self._number, wait=wait)
         return wait
 

@@ -36,7 +36,7 @@ from service.database.prober import Prober
 from service.database.purger import Purger
 from service.database.retry import RetryPolicy
 from service.database.unit import UnitOfWork, current_unit
-from service.errors import CommitInDoubt, EndpointUnreachable
+from service.errors import CommitInDoubt, EndpointUnreachable, TokenAhead
 
 T = TypeVar("T")
 
@@ -160,12 +160,14 @@ class Database:
         """Give a connection that can only read, and sees at least the state of the token `after`.
 
         A reader's; or the write endpoint's when no reader answers or has reached the token in
-        time. Raises TokenAhead when the primary has not either.
+        time. Raises TokenAhead when the primary has not either; the unit of work's next attempts
+        ask the primary alone.
         """
-        deadline = self._deadline()
+        deadline, unit = self._deadline(), current_unit()
         async with AsyncExitStack() as loan:
             self.observer.routed(Route.READ)
-            link = await self._borrow_reader(loan, deadline, after)
+            ahead = unit is not None and unit.ahead
+            link = None if ahead else await self._borrow_reader(loan, deadline, after)
             if link is not None:
                 yield ReadConnection(link)
                 self._read.endpoint.served()
@@ -174,7 +176,7 @@ class Database:
             self.observer.routed(Route.READ_FALLBACK)
             await loan.enter_async_context(_read_only(link))
             if after is not None:
-                await consistency.confirm(link, after)
+                await _confirm(link, after, unit)
             yield ReadConnection(link)
 
     async def _borrow_reader(
@@ -196,6 +198,15 @@ class Database:
     def _deadline(self) -> Deadline:
         unit = current_unit()
         return Deadline.after(self.retry_policy.deadline) if unit is None else unit.deadline
+
+
+async def _confirm(link: Link, after: ConsistencyToken, unit: UnitOfWork | None) -> None:
+    try:
+        await consistency.confirm(link, after)
+    except TokenAhead:
+        if unit is not None:
+            unit.ahead = True
+        raise
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ class UnitOfWork:
     claimed: bool = False  # a session that was lost may hold its key for a while
     applied: bool = False  # COMMIT was sent for its effect: what its key did may be its own doing
     key: bytes | None = None  # the digest of the key that its attempts share
+    ahead: bool = False  # the primary has not reached its token, so no reader has
 
     def use(self, key: bytes) -> None:
         """Note the key of an attempt. Raises ValueError when an earlier one had another.

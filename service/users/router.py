@@ -18,6 +18,7 @@ from service.errors import (
     CommitInDoubt,
     EmailInUse,
     Forbidden,
+    HistoryChanged,
     KeyInFlight,
     KeyReused,
     NotFound,
@@ -34,9 +35,10 @@ PAGE_DEFAULT = 50
 PAGE_MOST = 200
 
 ANY = (Unauthenticated, Forbidden, Unavailable, Overloaded)
-WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, *ANY)
+TOKEN = (BadConsistencyToken, HistoryChanged)
+WRITING = (BadIdempotencyKey, KeyInFlight, KeyReused, CommitInDoubt, *TOKEN, *ANY)
 CHANGING = (NotFound, PreconditionFailed, BadPrecondition, *WRITING)
-READING = (BadConsistencyToken, TokenAhead, *ANY)
+READING = (TokenAhead, *TOKEN, *ANY)
 
 router = APIRouter(
     prefix="/api/users", tags=["users"], dependencies=[Depends(request_timeout), Depends(bearer)]

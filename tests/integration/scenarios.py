@@ -7,7 +7,9 @@ the same assertion fails.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import os
+import signal
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from service.database import Database, retry_on_failover
@@ -18,11 +20,12 @@ from tests.integration.support import eventually
 from tests.integration.twins import IF_MATCH, TOKEN, create, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     import httpx
 
     from ops.embedded import EmbeddedStack
+    from ops.embedded.postgres import Node
     from tests.integration.service_client import Service
     from tests.integration.twins import Twins
 
@@ -111,6 +114,20 @@ def fail_over(stack: EmbeddedStack) -> None:
 def hand_over(stack: EmbeddedStack) -> None:
     """Swap the roles in order."""
     stack.switchover()
+
+
+# ---------------------------------------------------------------- a server that is busy
+@contextmanager
+def stopped(node: Node, kind: str) -> Iterator[None]:
+    """Stop one of a server's own processes; it may be killed while it is."""
+    every = node.sql("SELECT backend_type, pid FROM pg_stat_activity").splitlines()
+    (pid,) = (int(each.split("|")[1]) for each in every if each.split("|")[0] == kind)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 # ---------------------------------------------------------------- a demoted primary

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.database import ConsistencyToken
-from service.database.connections import Position
 from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually
@@ -167,23 +166,6 @@ async def test_a_malformed_token_is_refused(service: Service, text: str) -> None
     assert "Consistency-Token" in response.json()["detail"]
 
 
-@pytest.mark.parametrize(
-    ("timelines", "bound"),
-    [pytest.param(0, 1.5, id="same timeline"), pytest.param(1000, 4.0, id="later timeline")],
-)
-async def test_a_token_from_the_future_is_refused(
-    service: Service, timelines: int, bound: float
-) -> None:
-    """One that no write can have answered yet: a clear answer, and no wait beyond the bound."""
-    real = ConsistencyToken.parse((await service.create("now")).headers[TOKEN]).position
-    forged = ConsistencyToken(Position(real.timeline + timelines, real.lsn + 2**40)).encode()
-    started = time.monotonic()
-    response = await read(service, "/api/users", forged)
-    assert time.monotonic() - started < bound
-    assert response.status_code == 400, response.text
-    assert response.json()["type"] == AHEAD
-
-
 async def test_a_primary_of_the_past_is_not_believed(
     disturbed_stack: EmbeddedStack, database: str
 ) -> None:
@@ -210,6 +192,22 @@ async def test_a_primary_of_the_past_is_not_believed(
         response = await read(lost, path, token)
         assert response.status_code == 400
         assert response.json()["type"] == AHEAD
+
+
+async def test_a_standby_on_the_write_port_has_not_reached_it(
+    stack: EmbeddedStack, database: str, service: Service
+) -> None:
+    """The write port leads to a node that is behind: the token is ahead, which is no surprise."""
+    path = (await service.create("misled")).headers["Location"]
+    stack.wait_replayed()
+    standby = stack.standby.port
+    async with (
+        running_service(database, standby, standby, consistency_wait=0.1) as misled,
+        replay_paused(stack),
+    ):
+        token = await change(service, path, "later")
+        response = await read(misled, path, token)
+        assert (response.status_code, response.json()["type"]) == (400, AHEAD)
 
 
 async def test_a_browser_asks_for_a_cookie(service: Service, stack: EmbeddedStack) -> None:

@@ -42,7 +42,7 @@ async def test_metadata_and_migrations_agree(stack: EmbeddedStack, database: str
         )
         return compare_metadata(context, metadata)
 
-    for each in (table.users, keys.idempotency_keys, audit.audit_log):
+    for each in (table.users, keys.idempotency_keys, keys.database_history, audit.audit_log):
         assert each.metadata is metadata
     url = f"postgresql+asyncpg://postgres@127.0.0.1:{stack.primary.port}/{database}"
     engine = create_async_engine(url)
@@ -107,6 +107,40 @@ async def test_down_and_up_again(stack: EmbeddedStack, database: str) -> None:
         assert done.returncode == 0, done.stderr
         assert await revision(admin) == head
         assert await admin.fetchval("SELECT count(*) FROM users") == SAMPLES
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_tokens_stay_good_where_they_were_given_out(
+    stack: EmbeddedStack, database: str, used: bool
+) -> None:
+    """A database that was in use is in the history of the tokens that name none; a new one not."""
+    async with superuser(stack, database) as admin:
+        done = await asyncio.to_thread(alembic, stack, "downgrade", "0007", DB_NAME=database)
+        assert done.returncode == 0, done.stderr
+        if used:
+            await admin.execute("UPDATE users SET name = 'Somebody'")  # the audit has it
+        done = await asyncio.to_thread(alembic, stack, "upgrade", "head", DB_NAME=database)
+        assert done.returncode == 0, done.stderr
+        history = await admin.fetchval("SELECT id FROM database_history")
+        assert (history.int == 0) is used
+
+
+async def test_an_owner_without_its_right_is_told(stack: EmbeddedStack, database: str) -> None:
+    """The migration names the GRANT, and goes on once a primary of the new version has made it."""
+    done = await asyncio.to_thread(alembic, stack, "downgrade", "0007", DB_NAME=database)
+    assert done.returncode == 0, done.stderr
+    stack.primary.sql("REVOKE pg_read_all_stats FROM holdfast_owner")
+    try:
+        run = asyncio.create_task(
+            asyncio.to_thread(alembic, stack, "upgrade", "head", DB_NAME=database)
+        )
+        done, _ = await asyncio.wait([run], timeout=2)
+        assert not done
+    finally:
+        stack.primary.sql("GRANT pg_read_all_stats TO holdfast_owner")
+    result = await run
+    assert result.returncode == 0, result.stderr
+    assert "GRANT pg_read_all_stats TO holdfast_owner" in result.stderr
 
 
 async def test_column_is_added_without_writing_rows(stack: EmbeddedStack, database: str) -> None:

@@ -71,7 +71,7 @@ async def test_key_lookup_where_nothing_else_is_unique(
     await pair.sql("DROP INDEX users_email_key")
     if not guaranteed:
         await forget_keys(pair)
-        nothing = """SELECT false AS alone
+        nothing = """SELECT true
             WHERE ($1::bytea, $2::bytea, $3::text, $4::float8) IS NOT NULL"""
         monkeypatch.setattr(idempotency, "RECORD", nothing)
     responses = await lose_every_commit(pair, COMMITS)

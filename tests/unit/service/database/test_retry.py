@@ -13,7 +13,7 @@ from service import errors
 from service.database.admission import Admission
 from service.database.failures import is_transient
 from service.database.observer import Observer
-from service.database.retry import RetryPolicy, retry_on_failover
+from service.database.retry import TOKEN_QUESTIONS, RetryPolicy, retry_on_failover
 from service.database.unit import current_unit
 
 AT_ONCE = RetryPolicy(deadline=60, attempts=5, waiting=False)
@@ -314,6 +314,19 @@ async def test_a_token_that_nothing_explains_is_not_waited_for() -> None:
     with pytest.raises(errors.TokenAhead):
         await work.by_predicate()
     assert work.runs == 1
+
+
+async def test_a_node_of_the_past_is_asked_a_few_times() -> None:
+    """Slowly, within `token_wait`; what other failures are waited for makes no difference."""
+    ahead = errors.TokenAhead("later", kind="token-ahead")
+    policy = RetryPolicy(deadline=60, token_wait=0.25, backoff_first=0.001, backoff_most=0.002)
+    work = Work(ahead, policy=policy)
+    started = time.monotonic()
+
+    with pytest.raises(errors.TokenAhead):
+        await work.by_predicate()
+    assert 1 < work.runs <= TOKEN_QUESTIONS
+    assert time.monotonic() - started >= (work.runs - 1) * policy.token_wait / TOKEN_QUESTIONS
 
 
 async def test_too_many_are_refused_before_they_begin() -> None:

@@ -50,7 +50,7 @@ async def test_each_change_is_kept(pair: Twins, admin: asyncpg.Connection) -> No
     assert {row["entity_id"] for row in rows} == {created.json()["id"]}
     assert rows[0]["request_id"] == created.headers["X-Request-Id"]
     assert rows[1]["request_id"] == "r-2"
-    assert set(rows[1]["fields"]) == {"name", "updated_at", "version"}
+    assert set(rows[1]["fields"]) == {"name", "revision", "updated_at", "version"}
     assert "another" not in str(rows)
 
 

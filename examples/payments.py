@@ -24,8 +24,8 @@ class Ledger:
     @retry_on_failover(on=is_transient)
     async def pay(self, order: str, account: str, cents: int) -> Written[int]:
         """Pay an order, once however often it is sent; the value is the payment's id."""
-        request = f"{account} {cents}".encode()  # another amount under this order is refused
-        key = IdempotencyKey.of(order, owner=account, request=request)
+        request = f"{account} {cents}".encode()  # under this order nothing else is paid
+        key = IdempotencyKey.of(order, scope="payments", request=request)
 
         async def insert(connection: WriteConnection) -> int:
             return int(await connection.fetchval(PAY, account, cents))

@@ -33,6 +33,7 @@ CHECKS: tuple[Callable[[Entity], Iterator[Finding]], ...] = (
     rules.too_many_versions,
     rules.stale_reads,
     rules.same_versions,
+    rules.strangers,
     rules.reordered_changes,
     rules.impossible_writes,
     wrong_sightings,
@@ -61,7 +62,8 @@ def entities(history: History) -> Iterator[Entity]:
     alone = not all(each.durable for each in history.operations)
     operations: dict[str, list[Operation]] = {}
     for operation in history.operations:
-        operations.setdefault(operation.entity, []).append(operation)
+        changed = operation.found or operation.entity
+        operations.setdefault(changed, []).append(operation)
     rows: dict[str, list[Row]] = {}
     for row in history.final:
         rows.setdefault(row.entity, []).append(row)

@@ -146,6 +146,8 @@ class Entity:
         elif write.status == HTTPStatus.PRECONDITION_FAILED and write.expected is not None:
             base, version = self.durable.get(write.expected), write.expected + 1
             refused = base is not None and base.completed <= write.sent
+            if base is not None and None not in {base.tag, write.condition}:
+                refused = refused and base.tag == write.condition
         else:
             return False
         others = self.makers(version, write.completed)
@@ -181,6 +183,17 @@ class Entity:
             keys.append((value, ANY))
         found = (self._writers.get(key) for key in keys)
         return next((write for write in found if write and write.sent <= by), None)
+
+    def base(self, write: Operation) -> Operation | None:
+        """Return the write that must have made the version which an acknowledged change was for.
+
+        Both are there in the end, or the base was there before the change was sent. None: one of
+        them may have been lost with a primary, or the base is not known.
+        """
+        base = self.durable.get(write.expected or 0)
+        if base is None or not (write.durable or base.completed <= write.sent):
+            return None
+        return base
 
     def first(self, value: str, by: float) -> Operation | None:
         """Return the first write of a value that may have had an effect, if sent by then."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops.drills.entity import ANY, Entity, sees, target
 from ops.drills.verdict import Finding, Rule
-from ops.load.operation import Kind, Operation
+from ops.load.operation import Kind, Operation, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +114,28 @@ def same_versions(entity: Entity) -> Iterator[Finding]:
         if version > 1 and len(durable) > 1:
             words = "; ".join(described(write) for write in durable)
             yield Finding(Rule.LOST_UPDATE, entity.name, words, tuple(durable))
+
+
+def strangers(entity: Entity) -> Iterator[Finding]:
+    """Find conditional changes of a version that their client cannot have seen."""
+    for write in (*entity.acknowledged, *entity.open):
+        if write.condition is not None and (why := _stranger(entity, write)):
+            yield Finding(Rule.STRANGER, entity.name, f"{described(write)}, {why}", (write,))
+
+
+def _stranger(entity: Entity, write: Operation) -> str | None:
+    if write.found is not None:
+        return f"sent to {write.entity}, which it was not any more"
+    if write.outcome is not Outcome.OK:
+        return None
+    base = entity.base(write)
+    if base is not None and base.tag not in {None, write.condition}:
+        return f"whose tag {write.condition} is not that of: {described(base)}"
+    given = [each for each in entity.acknowledged if each.tag == write.condition]
+    if len({each.value for each in given}) > 1:
+        words = "; ".join(described(each) for each in given)
+        return f"whose tag {write.condition} names more than one version: {words}"
+    return None
 
 
 def reordered_changes(entity: Entity) -> Iterator[Finding]:

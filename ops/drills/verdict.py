@@ -24,6 +24,7 @@ class Rule(StrEnum):
     PHANTOM = "phantom"  # seen, though its write was answered with: nothing was changed
     LOST_UPDATE = "lost update"  # two writes have made the same version
     REORDERED = "reordered"  # a later write has got an earlier version
+    STRANGER = "stranger"  # a conditional change of a version that its client had not seen
     IMPOSSIBLE = "impossible"  # a write without answer can neither have happened nor not have
 
 

@@ -25,6 +25,7 @@ class Entity:
     readable: float  # monotonic seconds: when it may be read
     token: str | None
     version: int | None
+    tag: str | None
 
 
 class Book:
@@ -46,10 +47,10 @@ class Book:
         self.put_back(entity)
 
     def put_back(self, entity: Entity) -> None:
-        """Allow changes again; one of unknown version never has any."""
+        """Allow changes again; one without a tag to send never has any."""
         if entity.token is not None:
             self._recent.append(entity)
-        if entity.version is not None:
+        if entity.tag is not None:
             self._idle.append(entity)
 
     def take(self) -> Entity | None:

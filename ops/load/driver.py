@@ -173,7 +173,8 @@ class Driver:
         if operation.outcome is Outcome.OK:
             token, settled = self._token(verdict), time.monotonic() + SETTLED
             readable = settled if token is None else 0.0
-            self._book.add(Entity(email, verdict.location, readable, token, verdict.version))
+            known = (verdict.location, readable, token, verdict.version, verdict.tag)
+            self._book.add(Entity(email, *known))
 
     async def _change(self, entity: Entity, due: float) -> None:
         """Change an entity; one whose version is in doubt afterwards is not changed again."""
@@ -184,11 +185,13 @@ class Driver:
             path=entity.location,
             value=self._name(),
             expected=entity.version,
+            condition=entity.tag,
             key=new_key(self._plan),
         )
         operation, verdict = await self._send(request, due)
         if operation.outcome is Outcome.OK:
-            entity.token, entity.version = self._token(verdict), verdict.version
+            entity.token = self._token(verdict)
+            entity.version, entity.tag = verdict.version, verdict.tag
         unchanged = operation.outcome is Outcome.FAILED and operation.status in UNCHANGED
         if unchanged or operation.outcome is Outcome.OK:
             self._book.put_back(entity)

@@ -91,15 +91,17 @@ class NullServer:
     def _made(self, asked: Asked) -> Answer:
         if asked.method == "POST":
             user = {"id": len(self._users) + 1, **asked.body, "version": 1}
+            user["etag"] = _etag(user)
             self._users.append(user)
             return _of(user, 201)
         user = self._user(asked.path)
         if not user:
             return _problem(404, "not-found")
         if asked.method == "PATCH":
-            if asked.headers.get("if-match") != f'"{user["version"]}"':
+            if asked.headers.get("if-match") != f'"{user["etag"]}"':
                 return _problem(412, "precondition-failed")
             user.update(asked.body, version=user["version"] + 1)
+            user["etag"] = _etag(user)
         return _of(user, 200)
 
     def _user(self, path: str) -> dict[str, Any]:
@@ -110,12 +112,17 @@ class NullServer:
 
 def _of(user: dict[str, Any], status: int) -> Answer:
     headers = {
-        "ETag": f'"{user["version"]}"',
+        "ETag": f'"{user["etag"]}"',
         "Location": f"/api/users/{user['id']}",
         "Consistency-Token": f"{user['id']}.{user['version']}",
         "X-Instance": "null",
     }
     return Answer(status, dict(user), headers)
+
+
+def _etag(user: dict[str, Any]) -> str:
+    """Return the tag of a version, which no other version has: nothing is ever lost here."""
+    return f"{user['version']}-{user['id']}"
 
 
 def _problem(status: int, name: str) -> Answer:

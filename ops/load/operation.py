@@ -31,7 +31,8 @@ class Operation:
     """One request, with all tries its client made of it.
 
     An entity is a user, named by the email address it was created with; its versions count from
-    1 and grow by one with each change (ETag). A value is the user's name.
+    1 and grow by one with each change. A value is the user's name. A tag is an ETag without its
+    quotes: it names a version of one history, where the number is that of any.
     """
 
     kind: Kind
@@ -44,11 +45,14 @@ class Operation:
     error: str = ""  # the problem's type or the exception's name; empty when all is well
     value: str | None = None  # written, or read; None: a read that found no such user
     version: int | None = None  # after the write, or as read; None: not known
-    expected: int | None = None  # CHANGE: If-Match. READ: the version that its token promises
+    expected: int | None = None  # CHANGE: the version it is for. READ: that its token promises
     tries: int = 1
     keyed: bool = True  # the client chose an Idempotency-Key
     durable: bool = True  # False: the answer said `Durability: local`
     instance: str = ""  # X-Instance of the answer
+    condition: str | None = None  # CHANGE: the tag in If-Match
+    tag: str | None = None  # of the version after the write, or as read
+    found: str | None = None  # CHANGE: the entity that the answer is about, if it is another one
 
     @property
     def latency(self) -> float:

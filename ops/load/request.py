@@ -40,13 +40,14 @@ METHODS = {Kind.CREATE: "POST", Kind.CHANGE: "PATCH", Kind.READ: "GET"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, the same for all its tries. `expected` is as in Operation."""
+    """One request, the same for all its tries. Its fields are as in Operation."""
 
     kind: Kind
     entity: str
     path: str
     value: str | None = None
     expected: int | None = None
+    condition: str | None = None
     token: str | None = None
     key: str | None = None
 
@@ -60,7 +61,7 @@ class Request:
         chosen = {
             "Idempotency-Key": f'"{self.key}"' if self.key else None,
             "Consistency-Token": self.token,
-            "If-Match": f'"{self.expected}"' if self.kind is Kind.CHANGE else None,
+            "If-Match": f'"{self.condition}"' if self.condition is not None else None,
         }
         return {name: value for name, value in chosen.items() if value is not None}
 
@@ -199,4 +200,7 @@ class _Tries:
             keyed=request.key is not None,
             durable=verdict.durable,
             instance=verdict.instance,
+            condition=request.condition,
+            tag=verdict.tag,
+            found=verdict.found if request.kind is Kind.CHANGE else None,
         )

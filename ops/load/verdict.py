@@ -34,7 +34,7 @@ NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 WRONG = "wrong-answer"
 """The error of a success that is not about what was asked for."""
 
-_ETAG = re.compile(r'(?:W/)?"(\d+)"')
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Verdict:
     error: str = ""
     value: str | None = None  # the name in the answer
     version: int | None = None
+    tag: str | None = None
+    found: str | None = None  # whom the answer is about, if that is another entity
     again: bool = False  # the same request may be sent again, if it is safe to
     retry_after: float = 0.0  # seconds the answer asks to wait before that
     token: str | None = None
@@ -84,8 +86,9 @@ def of_answer(request: Request, answer: httpx.Response) -> Verdict:
 
 def _success(request: Request, answer: httpx.Response, body: dict[str, Any]) -> Verdict:
     """Judge an answer that says all is well: it has to be about what was asked for."""
-    name, version = body.get("name"), _version(answer, body)
-    right = body.get("email") == request.entity and isinstance(name, str) and version != -1
+    name, email, tags = body.get("name"), body.get("email"), _tags(answer, body)
+    version = body.get("version")
+    right = email == request.entity and isinstance(name, str) and len(tags) <= 1
     if request.kind is not Kind.READ:
         right = right and name == request.value
     headers = answer.headers
@@ -95,7 +98,9 @@ def _success(request: Request, answer: httpx.Response, body: dict[str, Any]) -> 
         status=answer.status_code,
         error="" if right else WRONG,
         value=name if isinstance(name, str) else None,
-        version=None if version == -1 else version,
+        version=version if isinstance(version, int) else None,
+        tag=tags.pop() if len(tags) == 1 else None,
+        found=email if isinstance(email, str) and email != request.entity else None,
         token=headers.get("Consistency-Token"),
         location=headers.get("Location", ""),
         durable=headers.get("Durability", "") != "local",
@@ -103,15 +108,11 @@ def _success(request: Request, answer: httpx.Response, body: dict[str, Any]) -> 
     )
 
 
-def _version(answer: httpx.Response, body: dict[str, Any]) -> int | None:
-    """Return the version in ETag or body, None when there is neither, -1 when they differ."""
-    tag = _ETAG.fullmatch(answer.headers.get("ETag", ""))
-    told = {int(tag[1])} if tag else set()
-    if isinstance(body.get("version"), int):
-        told.add(body["version"])
-    if not told:
-        return None
-    return told.pop() if len(told) == 1 else -1
+def _tags(answer: httpx.Response, body: dict[str, Any]) -> set[str]:
+    """Return the tags in ETag and body: none, one, or two that contradict each other."""
+    header = _ETAG.fullmatch(answer.headers.get("ETag", ""))
+    told = (header[1] if header else None, body.get("etag"))
+    return {tag for tag in told if isinstance(tag, str)}
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Entity tags; `If-Match` and `If-None-Match`, which ask about them (RFC 9110, 8.8.3 and 13.1).
 
-A resource's strong tag is its version in double quotes. What a client sends is a list of tags, of
-which any will do, or `*` for whatever there is.
+A resource's strong entity tag is its `etag` in double quotes. What a client sends is a list of
+tags, of which any will do, or `*` for whatever there is.
 """
 
 import re
@@ -14,24 +14,24 @@ from service.errors import BadPrecondition
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
 ANY = "*"
+WEAK = "W/"
 
 _TAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 # Between two tags a comma, or more of them (RFC 9110, 5.6.1.2).
 _TAGS = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
-# A strong tag that is one of ours: nothing changes 10**18 times, which a bigint still holds.
-_VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 # Documented is the plain part of what RFC 9110 lets through.
 _PLAIN = r'(W/)?"[!#-~]*"'
-_EITHER = {"pattern": rf"^(\*|{_PLAIN}(, {_PLAIN})*)$", "examples": ['"3"']}
+EXAMPLE = "3-0b1f4d6e-52a7-4c0e-9d55-7f1f1a2c9b3d"
+_EITHER = {"pattern": rf"^(\*|{_PLAIN}(, {_PLAIN})*)$", "examples": [f'"{EXAMPLE}"']}
 _ETAG = {
-    "description": 'The version, as a strong entity tag such as `"3"`',
+    "description": f'The `etag` in double quotes: a strong entity tag such as `"{EXAMPLE}"`',
     "schema": {"type": "string"},
 }
 
 
-def etag(version: int) -> str:
-    """Return the entity tag of a version."""
-    return f'"{version}"'
+def quote(etag: str) -> str:
+    """Return an entity tag as a header has it."""
+    return f'"{etag}"'
 
 
 def tagged(status: int) -> dict[int | str, dict[str, Any]]:
@@ -51,25 +51,26 @@ def parse(name: str, text: str) -> list[str]:
         return [ANY]
     if not _TAGS.fullmatch(text):
         raise BadPrecondition(
-            f'Send {name} with an ETag as it came, double quotes included, such as {name}: "3", '
-            "with several of them and commas between, or with * alone; or leave it out."
+            f"Send {name} with an ETag as it came, double quotes included, such as "
+            f"{name}: {quote(EXAMPLE)}, with several of them and commas between, or with * alone; "
+            "or leave it out."
         )
     return _TAG.findall(text)
 
 
-def versions(tags: list[str]) -> list[int] | None:
-    """Return what these tags stand for when compared strongly; None: any version.
+def strong(tags: list[str]) -> list[str] | None:
+    """Return what may match when compared strongly, without quotes; None: whatever there is.
 
-    A weak tag is for none, and so is one that is not of `etag`.
+    A weak tag matches nothing.
     """
     if tags == [ANY]:
         return None
-    return [int(ours[1]) for ours in map(_VERSION.fullmatch, tags) if ours]
+    return [tag[1:-1] for tag in tags if not tag.startswith(WEAK)]
 
 
-def known(tags: list[str], version: int) -> bool:
-    """Say whether one of these tags is for `version` when compared weakly: `W/` does not count."""
-    return tags == [ANY] or etag(version) in [each.removeprefix("W/") for each in tags]
+def known(tags: list[str], etag: str) -> bool:
+    """Say whether one of these tags is `etag` when compared weakly: `W/` does not count."""
+    return tags == [ANY] or quote(etag) in [tag.removeprefix(WEAK) for tag in tags]
 
 
 async def _if_match(
@@ -83,12 +84,12 @@ async def _if_match(
             json_schema_extra=_EITHER,
         ),
     ] = None,
-) -> list[int] | None:
+) -> list[str] | None:
     text = as_sent(request, IF_MATCH)
-    return None if text is None else versions(parse(IF_MATCH, text))
+    return None if text is None else strong(parse(IF_MATCH, text))
 
 
-IfMatch = Annotated[list[int] | None, Depends(_if_match)]
+IfMatch = Annotated[list[str] | None, Depends(_if_match)]
 
 
 async def _if_none_match(

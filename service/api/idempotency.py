@@ -26,6 +26,9 @@ from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
 
 NAME = "Idempotency-Key"
+# One for all clients: a key is one write, whoever sends it (docs/decisions/0029). Empty, as it was
+# for clients without a token while a holder's name stood here: their stored keys stay good.
+SCOPE = ""
 LENGTH_MOST = 255
 EDGE_PREFIX = "edge-"
 # RFC 8941, 3.3.3: printable ASCII, with backslash and quote escaped.
@@ -75,9 +78,10 @@ async def _idempotency_key(
     record.idempotency_key = quote(key)
     made = IdempotencyKey.of(
         key,
-        owner=record.client,  # without tokens nobody in particular
+        scope=SCOPE,
         request=await _request(request),
         chosen=chosen,
+        client=record.client,
         request_id=record.request_id,
     )
     return replace(made, after=after)

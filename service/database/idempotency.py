@@ -64,9 +64,9 @@ RECALL = """
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """The identity of one write. Two clients' equal keys are different keys."""
+    """The identity of one write, whoever sends it."""
 
-    digest: bytes  # of the owner and the key: of one size, and safe in a log
+    digest: bytes  # of the scope and the key: of one size, and safe in a log
     fingerprint: bytes  # of what the key is used for
     lifetime: float | None = None  # seconds it is remembered; None: the database's setting
     origin: Origin = NOBODY  # of this request; the key's first one had perhaps another
@@ -76,12 +76,23 @@ class IdempotencyKey:
 
     @classmethod
     def of(
-        cls, key: str, *, owner: str, request: bytes, chosen: bool = True, request_id: str = ""
+        cls,
+        key: str,
+        *,
+        scope: str,
+        request: bytes,
+        chosen: bool = True,
+        client: str = "",
+        request_id: str = "",
     ) -> Self:
-        """Return the key that the client `owner` gave to `request`, or that was made for it."""
+        """Return the key that a client gave to `request`, or that was made for it.
+
+        `scope` is what keys are unique within: equal keys of two scopes are different keys. Who
+        sends the request, for the audit, is `client`: it may change, and no part of the key does.
+        """
         lifetime = None if chosen else OWN_LIFETIME
-        digest = _digest(owner.encode(), key.encode())
-        return cls(digest, _digest(request), lifetime, Origin(owner, request_id))
+        digest = _digest(scope.encode(), key.encode())
+        return cls(digest, _digest(request), lifetime, Origin(client, request_id))
 
     @classmethod
     def made(cls) -> Self:

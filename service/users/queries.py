@@ -2,10 +2,15 @@
 
 from service.database import ReadConnection, Row, WriteConnection
 from service.errors import ConstraintViolated, EmailInUse
-from service.users.schemas import BIGINT_MAX, Order, Versions
+from service.users.schemas import BIGINT_MAX, ETags, Order
 from service.users.table import EMAIL_INDEX
 
-_COLUMNS = "id, email, name, created_at, updated_at, version"
+# A revision is random, so no later history repeats a tag: not after the loss of what had it, with
+# the same id and version. The version is in it for instances that change it alone (migration 0008).
+_ETAG = "concat_ws('-', version, revision)"
+_COLUMNS = (
+    "id, email, name, created_at, updated_at, version, concat_ws('-', version, revision) AS etag"
+)
 
 INSERT = f"INSERT INTO users (email, name) VALUES ($1, $2) RETURNING {_COLUMNS}"  # noqa: S608
 SELECT = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant of this file
@@ -14,15 +19,15 @@ OLDEST = f"SELECT {_COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2"  # n
 UPDATE = f"""
     UPDATE users
        SET email = coalesce($2, email), name = coalesce($3, name), updated_at = now(),
-           version = version + 1
-     WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY ($4))
+           version = version + 1, revision = gen_random_uuid()
+     WHERE id = $1 AND ($4::text[] IS NULL OR {_ETAG} = ANY ($4))
  RETURNING {_COLUMNS}
 """  # noqa: S608
-DELETE = """
+DELETE = f"""
     DELETE FROM users
-     WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY ($2))
+     WHERE id = $1 AND ($2::text[] IS NULL OR {_ETAG} = ANY ($2))
  RETURNING id
-"""
+"""  # noqa: S608
 EXISTS = "SELECT true FROM users WHERE id = $1"
 
 
@@ -55,22 +60,22 @@ async def update(
     user_id: int,
     email: str | None,
     name: str | None,
-    versions: Versions,
+    etags: ETags,
 ) -> Row | None:
-    """Change what is not None; return the user, if there is one in one of `versions`.
+    """Change what is not None; return the user, if there is one with one of `etags`.
 
-    None: in any. Of two at once with the same versions the later one waits for the first, and
+    None: with any. Of two at once with the same etags the later one waits for the first, and
     then looks again. Raises EmailInUse.
     """
     try:
-        return await connection.fetchrow(UPDATE, user_id, email, name, versions)
+        return await connection.fetchrow(UPDATE, user_id, email, name, etags)
     except ConstraintViolated as error:
         raise _meaning(error) from error
 
 
-async def delete(connection: WriteConnection, user_id: int, versions: Versions) -> bool:
-    """Remove a user; say whether there was one in one of `versions`. None: in any."""
-    return await connection.fetchval(DELETE, user_id, versions) is not None
+async def delete(connection: WriteConnection, user_id: int, etags: ETags) -> bool:
+    """Remove a user; say whether there was one with one of `etags`. None: with any."""
+    return await connection.fetchval(DELETE, user_id, etags) is not None
 
 
 async def exists(connection: WriteConnection, user_id: int) -> bool:

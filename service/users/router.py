@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from service.api.access import bearer
-from service.api.conditions import IfMatch, IfNoneMatch, etag, known, tagged
+from service.api.conditions import IfMatch, IfNoneMatch, known, quote, tagged
 from service.api.consistency import Announce, Seen
 from service.api.idempotency import Key
 from service.api.problems import problems
@@ -86,8 +86,8 @@ async def get_user(
 ) -> User | Response:
     """Return one user."""
     user = await users.get(user_id, seen)
-    if known(tags, user.version):
-        return Response(status_code=304, headers={"ETag": etag(user.version)})
+    if known(tags, user.etag):
+        return Response(status_code=304, headers={"ETag": quote(user.etag)})
     return _tagged(user, response)
 
 
@@ -95,25 +95,25 @@ async def get_user(
 async def change_user(
     user_id: Id,
     change: UserChange,
-    versions: IfMatch,
+    etags: IfMatch,
     users: Users,
     key: Key,
     announce: Announce,
     response: Response,
 ) -> User:
     """Change a user's email address, name or both."""
-    return _tagged(announce(await users.change(user_id, change, versions, key)), response)
+    return _tagged(announce(await users.change(user_id, change, etags, key)), response)
 
 
 @router.delete("/{id}", status_code=204, responses=problems(*CHANGING))
 async def delete_user(
-    user_id: Id, versions: IfMatch, users: Users, key: Key, announce: Announce
+    user_id: Id, etags: IfMatch, users: Users, key: Key, announce: Announce
 ) -> None:
     """Delete a user."""
-    announce(await users.delete(user_id, versions, key))
+    announce(await users.delete(user_id, etags, key))
 
 
 def _tagged(user: User, response: Response) -> User:
     """Write the user's entity tag into the response's headers."""
-    response.headers["ETag"] = etag(user.version)
+    response.headers["ETag"] = quote(user.etag)
     return user

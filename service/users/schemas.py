@@ -41,8 +41,8 @@ Name = Annotated[
     Field(json_schema_extra={"pattern": _SOMETHING_PRINTABLE}),
 ]
 UserId = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
-# In one of which a user must be to be written; None: in any.
-Versions: TypeAlias = list[int] | None
+# Of which a user must have one to be written; None: any.
+ETags: TypeAlias = list[str] | None
 
 
 class Order(StrEnum):
@@ -98,9 +98,16 @@ class User(BaseModel):
     created_at: datetime
     updated_at: datetime
     # 0, which no user has: a stored result from before there were versions.
-    version: int = Field(
-        default=0, description="One more with every change; in double quotes, the entity tag"
+    version: int = Field(default=0, description="1 at first, one more with every change")
+    etag: str = Field(
+        default="", description="The entity tag; for `If-Match`, put it in double quotes"
     )
+
+    @model_validator(mode="after")
+    def _tag_of_before(self) -> Self:
+        """Give a stored result from before there was `etag` the tag that it was answered with."""
+        self.etag = self.etag or str(self.version)
+        return self
 
 
 class UserPage(BaseModel):

@@ -12,7 +12,7 @@ from service.database import (
 )
 from service.errors import NotFound, PreconditionFailed, RequestError
 from service.users import cursor, queries
-from service.users.schemas import NewUser, Order, User, UserChange, UserPage, Versions
+from service.users.schemas import ETags, NewUser, Order, User, UserChange, UserPage
 
 USER = Json(User)
 NOTHING = Json[None](type(None))
@@ -24,8 +24,8 @@ class UserService:
     Every method raises NotFound or EmailInUse for what the client can mend, and Unavailable when
     the deadline passed. Those that write are applied once for each key; they raise KeyReused,
     KeyInFlight, and CommitInDoubt when the deadline passed before the key could be asked. Those
-    that take `versions` raise PreconditionFailed when the user is in none of them. Those that read
-    see at least the state of the token `seen`, and raise TokenAhead.
+    that take `etags` raise PreconditionFailed when the user has none of them. Those that read see
+    at least the state of the token `seen`, and raise TokenAhead.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,35 +66,35 @@ class UserService:
 
     @retry_on_failover(on=is_transient)
     async def change(
-        self, user_id: int, change: UserChange, versions: Versions, key: IdempotencyKey
+        self, user_id: int, change: UserChange, etags: ETags, key: IdempotencyKey
     ) -> Written[User]:
         """Change what is given, and return the user."""
 
         async def update(connection: WriteConnection) -> User:
-            row = await queries.update(connection, user_id, change.email, change.name, versions)
+            row = await queries.update(connection, user_id, change.email, change.name, etags)
             if row is None:
-                raise await _why_not(connection, user_id, versions)
+                raise await _why_not(connection, user_id, etags)
             return User(**row)
 
         return await self.database.write_once(key, USER, update)
 
     @retry_on_failover(on=is_transient)
-    async def delete(self, user_id: int, versions: Versions, key: IdempotencyKey) -> Written[None]:
+    async def delete(self, user_id: int, etags: ETags, key: IdempotencyKey) -> Written[None]:
         """Remove a user."""
 
         async def delete(connection: WriteConnection) -> None:
-            if not await queries.delete(connection, user_id, versions):
-                raise await _why_not(connection, user_id, versions)
+            if not await queries.delete(connection, user_id, etags):
+                raise await _why_not(connection, user_id, etags)
 
         return await self.database.write_once(key, NOTHING, delete)
 
 
-async def _why_not(connection: WriteConnection, user_id: int, versions: Versions) -> RequestError:
+async def _why_not(connection: WriteConnection, user_id: int, etags: ETags) -> RequestError:
     """Return what kept a user from being written."""
-    if versions is None or not await queries.exists(connection, user_id):
+    if etags is None or not await queries.exists(connection, user_id):
         return _no_user(user_id)
     return PreconditionFailed(
-        f"User {user_id} is in none of the versions that If-Match names, and nothing was changed. "
+        f"User {user_id} has none of the ETags that If-Match names, and nothing was changed. "
         "Read the user again, and decide anew."
     )
 

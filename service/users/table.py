@@ -9,6 +9,7 @@ from sqlalchemy import (
     Index,
     Table,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -28,6 +29,8 @@ users = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
+    # Null: neither made nor changed since migration 0008.
+    Column("revision", Uuid, server_default=func.gen_random_uuid()),
     CheckConstraint(f"char_length(email) BETWEEN 3 AND {EMAIL_LENGTH}", name="email_length"),
     CheckConstraint(f"char_length(name) BETWEEN 1 AND {NAME_LENGTH}", name="name_length"),
 )

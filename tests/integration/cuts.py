@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from service.api.idempotency import SCOPE
 from service.database import IdempotencyKey
 from tests.integration.fault_proxy import Fault
 from tests.integration.twins import IF_MATCH, KEY
@@ -104,7 +105,7 @@ def _place(step: Step, request: Request, key: str) -> tuple[bytes, bytes]:
         Step.CLAIM: (b"idempotency_claim", b""),
         Step.BODY: (request.argument, b""),
         Step.RECORD: (b"", request.argument),
-        Step.RECALL: (IdempotencyKey.of(key, owner="", request=b"").digest + _LAST, b""),
+        Step.RECALL: (IdempotencyKey.of(key, scope=SCOPE, request=b"").digest + _LAST, b""),
         Step.COMMIT: (b"COMMIT", b""),
         Step.POSITION: (b"", b"COMMIT"),
     }

@@ -22,13 +22,14 @@ class Model:
     users: dict[int, dict[str, Any]] = field(default_factory=dict)
     known: dict[str, tuple[Request, httpx.Response]] = field(default_factory=dict)
     token: str = ""  # of the last write
+    tags: dict[int, list[str]] = field(default_factory=dict)  # of each user, the newest last
 
     def expected(self, request: Request) -> tuple[int, str]:
         """Return the status of a request with a new key, and the problem if it is one."""
         own = None if request.method == "POST" else request.user
         if own is not None and own not in self.users:
             return 404, "not-found"
-        if own is not None and request.if_match not in {None, f'"{self.users[own]["version"]}"'}:
+        if own is not None and request.if_match not in {None, self.tags[own][-1]}:
             return 412, "precondition-failed"
         taken = {user["email"].lower() for user in self.users.values() if user["id"] != own}
         if (request.body or {}).get("email", "").lower() in taken:
@@ -70,6 +71,13 @@ class Model:
             before = self.users[request.user]
         changed = {**(request.body or {}), "updated_at": user["updated_at"]}
         changed["version"] = before.get("version", 0) + 1
+        changed["etag"] = user["etag"]
         assert user == {**user, **before, **changed}
-        assert response.headers["ETag"] == f'"{user["version"]}"'
+        self._tag(user["id"], response.headers["ETag"], user["etag"])
         self.users[user["id"]] = user
+
+    def _tag(self, user: int, tag: str, etag: str) -> None:
+        """Note a tag, which has to be a new one."""
+        assert tag == f'"{etag}"'
+        assert not any(tag in tags for tags in self.tags.values())
+        self.tags.setdefault(user, []).append(tag)

@@ -58,7 +58,9 @@ async def lose_conditional_commit(pair: Twins) -> httpx.Response:
     created = await create(pair.first, "conditional")
     trap = pair.lose_commits(1)
     response = await pair.first.client.patch(
-        created.headers["Location"], json={"name": "changed"}, headers={IF_MATCH: '"1"'}
+        created.headers["Location"],
+        json={"name": "changed"},
+        headers={IF_MATCH: created.headers["ETag"]},
     )
     assert trap.count == 1
     return response

@@ -50,7 +50,7 @@ async def test_each_change_is_kept(pair: Twins, admin: asyncpg.Connection) -> No
     assert {row["entity_id"] for row in rows} == {created.json()["id"]}
     assert rows[0]["request_id"] == created.headers["X-Request-Id"]
     assert rows[1]["request_id"] == "r-2"
-    assert set(rows[1]["fields"]) == {"name", "updated_at", "version"}
+    assert set(rows[1]["fields"]) == {"name", "revision", "updated_at", "version"}
     assert "another" not in str(rows)
 
 
@@ -66,14 +66,14 @@ async def test_what_was_not_applied_is_not_kept(pair: Twins, admin: asyncpg.Conn
 async def test_the_client_is_the_holder_of_the_token(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """And equal keys of two clients are two keys."""
+    """Of each change the one that sent it."""
     file = tmp_path / "tokens"
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
     file.write_text("".join(f"{name} write {digest}\n" for name, digest in digests.items()))
     before = await admin.fetchval("SELECT count(*) FROM audit_log")
     async with twins(stack, database, access="writes", access_tokens_file=file) as pair:
         for name in digests:
-            headers = {KEY: "the-same", "Authorization": f"Bearer {name}"}
+            headers = {KEY: name, "Authorization": f"Bearer {name}"}
             body = new_user(name)
             made = await pair.first.client.post("/api/users", json=body, headers=headers)
             assert made.status_code == 201, made.text

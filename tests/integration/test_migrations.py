@@ -144,15 +144,23 @@ async def test_an_owner_without_its_right_is_told(stack: EmbeddedStack, database
 
 
 async def test_column_is_added_without_writing_rows(stack: EmbeddedStack, database: str) -> None:
-    """The versions of users come to a table that is in use: its file stays the same."""
+    """What versions need comes to a table that is in use: its file stays the same."""
     async with superuser(stack, database) as admin:
-        for target, command in (("0004", "downgrade"), ("0005", "upgrade")):
+        for target, command in (
+            ("0004", "downgrade"),
+            ("0005", "upgrade"),
+            ("0007", "upgrade"),
+            ("0008", "upgrade"),
+        ):
             file = await admin.fetchval("SELECT pg_relation_filenode('users')")
             done = await asyncio.to_thread(alembic, stack, command, target, DB_NAME=database)
             assert done.returncode == 0, done.stderr
             assert await admin.fetchval("SELECT pg_relation_filenode('users')") == file
-        versions = [row[0] for row in await admin.fetch("SELECT version FROM users")]
-        assert versions == [1] * SAMPLES
+        there = [tuple(row) for row in await admin.fetch("SELECT version, revision FROM users")]
+        assert there == [(1, None)] * SAMPLES
+        new = "INSERT INTO users (email, name) VALUES ($1, 'New') RETURNING revision"
+        revisions = {await admin.fetchval(new, f"new-{number}@example.org") for number in range(3)}
+        assert len(revisions - {None}) == 3
 
 
 async def test_waits_for_a_primary_within_bounds(stack: EmbeddedStack, database: str) -> None:

@@ -175,8 +175,8 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         """Change or delete a user, if it is in the version that there is, or was before."""
         user = self.picked(pick)
-        version = self.model.users.get(user, {"version": 1})["version"]
-        tag = f'"{version - behind}"'
+        tags = self.model.tags.get(user, ['"1"'])
+        tag = tags[max(-2, -len(tags)) if behind else -1]
         request = Request.change(user, change, tag) if change else Request.delete(user, tag)
         self.world.step(self.send(instance, self.new_key(), request, cuts))
 

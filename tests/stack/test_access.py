@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -22,11 +23,14 @@ from tests.stack.support import (
     docker,
     new_user,
     primary,
+    sql,
     wait_until,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+KEY = "Idempotency-Key"
 
 UP_LIMIT = 300.0
 """Seconds for `make up` with its images made."""
@@ -47,7 +51,13 @@ def run(*arguments: str, limit: float = 60.0, **variables: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def locked(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
+def before(running_stack: None) -> httpx.Response:  # noqa: ARG001 - ordering only
+    """A write that was answered while the stack was open."""
+    return create(None, new_user("before"), **{KEY: f"key-{uuid.uuid4()}"})
+
+
+@pytest.fixture(scope="module")
+def locked(before: httpx.Response) -> Iterator[None]:  # noqa: ARG001 - ordering only
     """The stack asks for tokens, and is open again afterwards."""
     asked = {"ACCESS": "writes", "RATE_LIMIT": str(RATE)}
     run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **asked)
@@ -55,12 +65,28 @@ def locked(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering on
     run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
 
 
-def create(token: str | None, **headers: str) -> httpx.Response:
-    """Create a user."""
+def create(
+    token: str | None, user: dict[str, str] | None = None, /, **headers: str
+) -> httpx.Response:
+    """Create a user: this one, or one that nobody else makes."""
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    body = user or new_user("access")
     url = f"{BASE_URL}/api/users"
-    return httpx.post(url, json=new_user("access"), headers=headers, timeout=CLIENT_TIMEOUT)
+    return httpx.post(url, json=body, headers=headers, timeout=CLIENT_TIMEOUT)
+
+
+@contextmanager
+def held() -> Iterator[tuple[str, str]]:
+    """Make a token that works; give its holder's name, and it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    made = run("./holdfast", "access", "add", name, "--scope", "write", "--json")
+    token = json.loads(made)["token"]
+    try:
+        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+        yield name, token
+    finally:
+        run("./holdfast", "access", "remove", name)
 
 
 @pytest.mark.usefixtures("locked")
@@ -87,18 +113,28 @@ def test_a_token_from_its_making_to_its_end() -> None:
 @pytest.mark.usefixtures("locked")
 def test_the_audit_names_the_holder() -> None:
     """In the database, with the request's id; the service has no way to read or change it."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    made = run("./holdfast", "access", "add", name, "--scope", "write", "--json")
-    token = json.loads(made)["token"]
-    try:
-        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+    with held() as (name, token):
         user = create(token, **{"X-Request-Id": f"request-of-{name}"})
-    finally:
-        run("./holdfast", "access", "remove", name)
     query = f"""SELECT client, action, entity_id FROM audit_log
                  WHERE request_id = 'request-of-{name}'"""  # noqa: S608 - a name of our own
     found = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", query)
     assert found.strip() == f"{name}|insert|{user.json()['id']}"
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_key_outlives_access_and_its_holder(before: httpx.Response) -> None:
+    """A write is repeated after ACCESS was changed, and by another holder: it is applied once."""
+    key, user = before.headers[KEY], json.loads(before.request.content)
+    answers = []
+    for _ in range(2):
+        with held() as (_, token):
+            answers.append(create(token, user, **{KEY: key}))
+            other = create(token, new_user("other"), **{KEY: key})
+            assert other.status_code == 422, other.text
+    for answer in answers:
+        assert (answer.status_code, answer.json()) == (201, before.json())
+        assert answer.headers["idempotency-replayed"] == "true"
+    assert sql(f"SELECT count(*) FROM users WHERE email = '{user['email']}'") == ["1"]  # noqa: S608
 
 
 @pytest.mark.usefixtures("locked")

@@ -193,6 +193,30 @@ def unknown_overwrites(life: Life) -> None:
     life.read(life.some, value="v99")
 
 
+def stranger_changed(life: Life) -> None:
+    """A change of another user, who was lost, changes this one: the id was given again."""
+    gone = replace(operation(Kind.CREATE, 0.1, version=1), entity="gone", durable=False)
+    change = operation(Kind.CHANGE, 200, version=life.last + 1, expected=life.last)
+    wrong = {"outcome": Outcome.UNKNOWN, "error": "wrong-answer"}
+    change = replace(change, entity="gone", found=NAME, condition="1", **wrong)  # type: ignore[arg-type]
+    life.more = [gone, change]
+    life.rows = [Row(NAME, f"v{life.last + 1}", life.last + 1)]
+
+
+def lost_version_changed(life: Life, tag: str = "another") -> None:
+    """A change for a version that was lost changes the one that has the same number now."""
+    lost = operation(Kind.CHANGE, life.last - 1.6, version=life.last - 1)
+    life.more = [replace(lost, value="lost", durable=False, tag="lost")]
+    life.write(life.last)
+    life.writes[life.last - 1] = replace(life.writes[life.last - 1], tag=tag)
+    life.writes[life.last] = replace(life.writes[life.last], condition="lost")
+
+
+def tag_given_again(life: Life) -> None:
+    """The same, and both versions have the same tag."""
+    lost_version_changed(life, tag="lost")
+
+
 def order_turned(life: Life) -> None:
     """Of two changes, one after the other, the second got the earlier version."""
     first, second = life.some, life.some + 1
@@ -232,6 +256,9 @@ DEFECTS: dict[Callable[[Life], None], tuple[Rule, object]] = {
     other_value_read: (Rule.LOST_UPDATE, wrong_sightings),
     other_value_row: (Rule.LOST_UPDATE, wrong_sightings),
     unknown_overwrites: (Rule.LOST_UPDATE, wrong_sightings),
+    stranger_changed: (Rule.STRANGER, rules.strangers),
+    lost_version_changed: (Rule.STRANGER, rules.strangers),
+    tag_given_again: (Rule.STRANGER, rules.strangers),
     order_turned: (Rule.REORDERED, rules.reordered_changes),
     too_late_to_be: (Rule.IMPOSSIBLE, rules.impossible_writes),
 }

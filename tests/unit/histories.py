@@ -37,6 +37,7 @@ class Request:
     primary: int = 0  # which one has applied it last
     result: tuple[Outcome, int | None, str] = LEFT
     version: int | None = None
+    tag: str | None = None
     durable: bool = True
 
 
@@ -48,12 +49,14 @@ class World:
     requests: int
     entities: int
     loss: bool = False
+    revisions: bool = True  # False: a tag is a number, which may be given again
     names: int = 10**9  # how many values there are
     now: float = 0.0
     primary: int = 0
     states: dict[str, list[str]] = field(default_factory=dict)  # version n is at n - 1
-    standby: dict[str, list[str]] = field(default_factory=dict)
-    known: dict[str, int] = field(default_factory=dict)
+    etags: dict[str, list[str]] = field(default_factory=dict)  # of these versions
+    standby: tuple[dict[str, list[str]], ...] = ()  # what it has of both
+    known: dict[str, tuple[int, str]] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     done: list[Operation] = field(default_factory=list)
     events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
@@ -81,10 +84,11 @@ class World:
         heapq.heappush(self.events, (when, next(self.order), happen))
 
     def _leave_alone(self) -> None:
-        self.standby = deepcopy(self.states)
+        self.standby = deepcopy((self.states, self.etags))
 
     def _lose(self) -> None:
-        self.states, self.primary = self.standby, self.primary + 1
+        self.states, self.etags = self.standby
+        self.primary += 1
 
     def _send(self) -> None:
         name = f"user-{self.random.randrange(self.entities)}"
@@ -101,8 +105,11 @@ class World:
         self._write(self._operation(Kind.CREATE, name))
 
     def _change(self, name: str) -> None:
-        condition = self.known.get(name) if self.random.random() < 0.5 else None
-        self._write(replace(self._operation(Kind.CHANGE, name), expected=condition))
+        draft = self._operation(Kind.CHANGE, name)
+        if name in self.known and self.random.random() < 0.5:
+            expected, condition = self.known[name]
+            draft = replace(draft, expected=expected, condition=condition)
+        self._write(draft)
 
     def _write(self, draft: Operation) -> None:
         value = f"name-{next(self.order) % self.names}"
@@ -132,7 +139,7 @@ class World:
             request.result = TAKEN if past else (Outcome.OK, 201, "")
         elif not past:
             request.result = ABSENT
-        elif operation.expected not in {None, len(past)}:
+        elif operation.condition not in {None, self.etags[operation.entity][-1]}:
             request.result = CHANGED
         else:
             request.result = (Outcome.OK, 200, "")
@@ -141,6 +148,8 @@ class World:
             past.append(operation.value)
             self.applied[operation.value] = self.applied.get(operation.value, 0) + 1
             request.version, request.durable = len(past), not self._is_alone()
+            request.tag = f"{len(past)}-{next(self.order) if self.revisions else ''}"
+            self.etags.setdefault(operation.entity, []).append(request.tag)
         if not past:
             del self.states[operation.entity]
 
@@ -154,9 +163,12 @@ class World:
         outcome, status, error = LEFT if fate == "unknown" else request.result
         operation = replace(operation, outcome=outcome, status=status, error=error)
         if outcome is Outcome.OK:
-            operation = replace(operation, version=request.version, durable=request.durable)
+            operation = replace(
+                operation, version=request.version, durable=request.durable, tag=request.tag
+            )
             assert request.version is not None
-            self._learn(operation.entity, request.version)
+            assert request.tag is not None
+            self.known[operation.entity] = request.version, request.tag
             self.tokens[operation.entity] = request.version
         self.done.append(operation)
 
@@ -168,9 +180,6 @@ class World:
             self._apply(request)
         else:
             request.result = self.random.choice([HELD, LEFT])
-
-    def _learn(self, name: str, version: int) -> None:
-        self.known[name] = version
 
     def _read(self, name: str) -> None:
         draft = self._operation(Kind.READ, name)
@@ -188,12 +197,14 @@ class World:
             if version
             else replace(draft, outcome=Outcome.OK, status=404)
         )
-        value = past[version - 1] if version else None
+        if version:
+            tag = self.etags[draft.entity][version - 1]
+            found = replace(found, value=past[version - 1], tag=tag)
         failed = self.random.random() < 0.05
-        read = draft if failed else replace(found, value=value)
+        read = draft if failed else found
         self.at(draft.completed, lambda: self._note(read))
 
     def _note(self, read: Operation) -> None:
-        if read.version is not None:
-            self._learn(read.entity, read.version)
+        if read.version is not None and read.tag is not None:
+            self.known[read.entity] = read.version, read.tag
         self.done.append(read)

@@ -116,3 +116,15 @@ async def test_nobody_listens() -> None:
     async with Sender(Plan(base_url="http://127.0.0.1:1")) as sender:
         operation, _ = await sender.send(CREATE, time.monotonic())
     assert (operation.outcome, operation.error) == (Outcome.FAILED, "ConnectError")
+
+
+async def test_whom_a_change_has_changed_is_told() -> None:
+    """Of a change alone: a read changes nobody, whoever has the id by now."""
+    stranger = Answer(200, {"email": "b@example.org", "name": "Ada", "version": 2})
+    change = Request(
+        Kind.CHANGE, CREATE.entity, "/api/users/1", "Ada", expected=1, condition="1-a", key="key-2"
+    )
+    told = await sent(answering(stranger), change)
+    assert (told.outcome, told.found, told.condition) == (Outcome.UNKNOWN, "b@example.org", "1-a")
+    read = await sent(answering(stranger), Request(Kind.READ, CREATE.entity, "/api/users/1"))
+    assert (read.outcome, read.found) == (Outcome.FAILED, None)

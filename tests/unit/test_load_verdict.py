@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -11,7 +13,9 @@ from ops.load.verdict import PROBLEMS, WRONG, of_answer, of_error
 from service import errors
 
 CREATE = Request(Kind.CREATE, "a@example.org", "/api/users", "Ada", key="k")
-CHANGE = Request(Kind.CHANGE, "a@example.org", "/api/users/1", "Ada", expected=1, key="k")
+CHANGE = Request(
+    Kind.CHANGE, "a@example.org", "/api/users/1", "Ada", expected=1, condition="1-a", key="k"
+)
 READ = Request(Kind.READ, "a@example.org", "/api/users/1")
 USER = {"id": 1, "email": "a@example.org", "name": "Ada"}
 
@@ -28,20 +32,36 @@ def problem(status: int, name: str, **headers: str) -> httpx.Response:
 
 
 def test_success_is_about_the_right_entity() -> None:
-    """And tells its version, token, place, instance and durability."""
-    told = {"ETag": '"3"', "Consistency_Token": "t", "Location": "/api/users/1"}
-    verdict = of_answer(CREATE, answer(201, USER, **told, X_Instance="app1", Durability="local"))
+    """And tells its version, tag, token, place, instance and durability."""
+    told = {"ETag": '"3-a"', "Consistency_Token": "t", "Location": "/api/users/1"}
+    user = USER | {"version": 3, "etag": "3-a"}
+    verdict = of_answer(CREATE, answer(201, user, **told, X_Instance="app1", Durability="local"))
     assert (verdict.outcome, verdict.error, verdict.version) == (Outcome.OK, "", 3)
+    assert (verdict.tag, verdict.found) == ("3-a", None)
     assert (verdict.token, verdict.location) == ("t", "/api/users/1")
     assert (verdict.instance, verdict.durable) == ("app1", False)
 
 
-def test_versions_may_be_missing_but_not_differ() -> None:
-    """A service without ETag has no versions; ETag and body that contradict are a wrong answer."""
-    assert of_answer(READ, answer(200, USER)).version is None
-    assert of_answer(READ, answer(200, USER | {"version": 2})).version == 2
-    assert of_answer(READ, answer(200, USER, ETag='W/"2"')).version == 2
-    assert of_answer(READ, answer(200, USER | {"version": 2}, ETag='"3"')).error == WRONG
+def test_tags_may_be_missing_but_not_differ() -> None:
+    """A service may have none; an ETag and a body that contradict each other are a wrong answer."""
+    missing = of_answer(READ, answer(200, USER))
+    assert (missing.outcome, missing.version, missing.tag) == (Outcome.OK, None, None)
+    assert of_answer(READ, answer(200, USER | {"etag": "2-a"})).tag == "2-a"
+    assert of_answer(READ, answer(200, USER, ETag='W/"2-a"')).tag == "2-a"
+    assert of_answer(READ, answer(200, USER | {"etag": "2-a"}, ETag='"2-b"')).error == WRONG
+
+
+def test_a_change_tells_whom_it_has_changed() -> None:
+    """The stranger of its answer, if it is one, for the checker."""
+    verdict = of_answer(CHANGE, answer(200, USER | {"email": "b@example.org", "version": 2}))
+    assert (verdict.outcome, verdict.error) == (Outcome.UNKNOWN, WRONG)
+    assert (verdict.found, verdict.version) == ("b@example.org", 2)
+
+
+def test_a_change_sends_the_tag_as_it_came() -> None:
+    """In double quotes; without one it has no condition."""
+    assert CHANGE.headers()["If-Match"] == '"1-a"'
+    assert "If-Match" not in replace(CHANGE, condition=None).headers()
 
 
 @pytest.mark.parametrize("body", [USER | {"email": "b@example.org"}, USER | {"name": 1}, [], None])

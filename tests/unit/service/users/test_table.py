@@ -1,15 +1,20 @@
 """service.users.table: what queries rely on. That migrations make it so needs a database."""
 
-from service.users.queries import _COLUMNS
+from service.users.queries import _COLUMNS, _ETAG
 from service.users.schemas import User
 from service.users.table import EMAIL_INDEX, users
 
 
 def test_queries_return_every_column_and_the_schema_shows_it() -> None:
-    """The table, the queries' columns and the schema of the answer are the same list."""
-    columns = [column.name for column in users.columns]
+    """The table, the queries' columns and the schema of the answer are the same list.
 
-    assert _COLUMNS.split(", ") == columns == list(User.model_fields)
+    But for the revision, which clients see as part of the entity tag.
+    """
+    *columns, revision = [column.name for column in users.columns]
+
+    assert ", ".join([*columns, f"{_ETAG} AS etag"]) == _COLUMNS
+    assert [*columns, "etag"] == list(User.model_fields)
+    assert revision in _ETAG
 
 
 def test_addresses_are_unique_without_case() -> None:

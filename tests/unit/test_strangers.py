@@ -1,0 +1,98 @@
+"""The checker's rule about strangers: what it takes for evidence, and what it does not."""
+
+# ruff: noqa: S311 - a simulated history has no secrets
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from ops.drills.checker import judge
+from ops.drills.history import History, Row
+from ops.drills.verdict import Rule
+from ops.load.operation import Kind, Operation
+from tests.unit.defects import NAME, Life, lost_version_changed, operation, stranger_changed
+from tests.unit.histories import CHANGED, World
+
+WORLDS = 200
+
+
+def created(tag: str, *, durable: bool = True) -> Operation:
+    """A creation with its tag."""
+    return replace(operation(Kind.CREATE, 1, version=1), tag=tag, durable=durable)
+
+
+def changed(at: float, condition: str, value: str, tag: str) -> Operation:
+    """A change of version 1 that succeeds."""
+    made = operation(Kind.CHANGE, at, version=2, expected=1)
+    return replace(made, condition=condition, value=value, tag=tag)
+
+
+def test_a_stranger_is_named_with_who_came_for_somebody_else() -> None:
+    """The finding is the victim's, and says whom the change was sent to."""
+    life = Life(Random(1))
+    stranger_changed(life)
+    (found,) = judge(History(life.operations, life.rows)).findings
+    assert (found.rule, found.entity) == (Rule.STRANGER, NAME)
+    assert "sent to gone, which it was not any more" in found.sentence
+
+
+def test_an_id_that_was_given_again_may_be_changed_by_whoever_asks_no_condition() -> None:
+    """Without If-Match a change is for whoever has the id."""
+    life = Life(Random(1))
+    stranger_changed(life)
+    life.more[1] = replace(life.more[1], condition=None, expected=None)
+    assert judge(History(life.operations, life.rows)).ok
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_version_is_known_by_its_tag_not_by_its_number(*, durable: bool) -> None:
+    """Also where the change is lost again, as long as what it changed was there before it."""
+    life = Life(Random(1))
+    lost_version_changed(life)
+    last = life.last
+    life.writes[last] = replace(life.writes[last], durable=durable)
+    (found,) = judge(History(life.operations, life.rows)).findings
+    assert found.rule is Rule.STRANGER
+    assert "tag lost is not that of" in found.sentence
+
+
+def test_what_was_lost_with_its_base_is_no_stranger() -> None:
+    """Both were on a primary that went; the version was made again while the change was in hand."""
+    lost, again = created("1-a", durable=False), replace(created("1-b"), sent=30, completed=31)
+    change = replace(changed(2, "1-a", "v2", "2-a"), durable=False)
+    verdict = judge(History([lost, change, again], [Row(NAME, "v1", 1)]))
+    assert verdict.ok
+
+
+def test_a_tag_of_what_was_lost_may_be_refused() -> None:
+    """412 is right, though the version of that number is there, and none has made a later one."""
+    lost, again = created("1-a", durable=False), created("1-b")
+    refused = changed(20, "1-a", "v2", "")
+    outcome, status, error = CHANGED
+    refused = replace(refused, outcome=outcome, status=status, error=error, version=None, tag=None)
+    assert judge(History([lost, again, refused], [Row(NAME, "v1", 1)])).ok
+    # Control: for the version that is there, nothing but its own effect can have refused it.
+    own = replace(refused, condition="1-b")
+    verdict = judge(History([lost, again, own], [Row(NAME, "v1", 1)]))
+    assert verdict.broken == {Rule.TWICE: 1}
+
+
+def test_a_history_of_before_has_no_tags() -> None:
+    """Nothing can be said then."""
+    writes = [created("1-a"), changed(2, "1-a", "v2", "2-a")]
+    bare = [replace(each, tag=None, condition=None) for each in writes]
+    for one in (writes, bare, [writes[0], bare[1]], [bare[0], writes[1]]):
+        assert judge(History(one, [Row(NAME, "v2", 2)])).ok
+
+
+def test_numbers_as_tags_are_found_out() -> None:
+    """A service whose tags a later history repeats has strangers, and no other defect."""
+    found = [
+        finding.rule
+        for seed in range(WORLDS)
+        for finding in judge(World(Random(seed), 200, 3, loss=True, revisions=False).run()).findings
+    ]
+    assert set(found) == {Rule.STRANGER}

@@ -50,8 +50,9 @@ async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
 
 def purger_of(service: Service) -> purger.Purger:
     """Return an instance's purger, which sleeps for a minute by itself."""
-    found = service.app.state.database._purger
-    assert isinstance(found, purger.Purger)
+    (found,) = (
+        task for task in service.app.state.database.tasks if isinstance(task, purger.Purger)
+    )
     return found
 
 

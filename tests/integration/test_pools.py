@@ -148,6 +148,20 @@ async def test_an_expired_session_ends_when_it_comes_back(
     assert await backend(pool) != older
 
 
+async def test_a_session_past_its_age_is_replaced(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """So that a pool follows its endpoint also where nothing was lost."""
+    async with warm_database(stack, database, proxy.port, 1, connection_max_age=1.0) as heart:
+        pool, _ = heart.pools
+        first = await backend(pool)
+
+        async def replaced() -> bool:
+            return await backend(pool) != first
+
+        await eventually("another session to be lent", replaced)
+
+
 # ---------------------------------------------------------------- closing
 async def test_closing_waits_no_longer_than_its_bound(heart: Database, pool: Pool) -> None:
     """A loan that does not come back is closed under whoever holds it."""

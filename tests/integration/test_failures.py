@@ -401,7 +401,8 @@ async def test_statement_timeout_spares_commit(
 ) -> None:
     """A COMMIT that waits for its standby outlasts the statement timeout, and is replicated then.
 
-    The server would end the wait with a warning, and the commit with success, on one node.
+    The client's bound may close the session, and never cancels: a wait that is cancelled ends with
+    a warning, and the commit with success, on one node. The server's: test_commit.py.
     """
     stack = disturbed_stack
     async with running_service(

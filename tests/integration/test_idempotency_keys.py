@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.database import purger
-from tests.integration.fault_proxy import Fault
 from tests.integration.support import eventually, superuser
 from tests.integration.twins import (
     KEY,
@@ -32,11 +29,8 @@ if TYPE_CHECKING:
     import httpx
 
     from ops.embedded import EmbeddedStack
-    from service.database.purger import Purger
 
-EXPIRED = 1200  # keys: three batches
 EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
-AT_ONCE = 1.0  # seconds in which a write that nothing holds up is answered, on a busy machine
 JSON = {"Content-Type": "application/json"}
 
 
@@ -211,62 +205,3 @@ async def test_failure_stores_no_key(pair: Twins) -> None:
         assert (missing.status_code, problem(missing)) == (404, "not-found")
     assert await pair.keys() == before
     assert (await create(pair.first, "free", "k")).status_code == 201
-
-
-# ---------------------------------------------------------------- the purger
-async def with_expired(pair: Twins) -> Purger:
-    """Store a living key, and many that have expired; return an instance's purger."""
-    assert (await create(pair.first, "living", "living")).status_code == 201
-    await pair.sql(
-        "INSERT INTO idempotency_keys SELECT sha256(n::text::bytea), '', '', now() - n * interval"
-        " '1 second' FROM generate_series(1, $1::int) AS n",
-        EXPIRED,
-    )
-    assert await pair.keys() == EXPIRED + 1
-    found = pair.first.app.state.database._purger
-    assert isinstance(found, purger.Purger)
-    return found
-
-
-async def test_purger_removes_what_has_expired(pair: Twins) -> None:
-    """All that has expired goes, in batches; what has not stays good."""
-    found = await with_expired(pair)
-    batches = pair.write.trap(_limit(), Fault.HOLD, times=10)
-    batches.release()
-    assert await found.purge() == EXPIRED
-    assert batches.count == -(-EXPIRED // purger.BATCH)
-    assert await pair.keys() == 1
-    assert (await create(pair.second, "living", "living")).headers[REPLAYED] == "true"
-
-
-async def test_one_instance_purges_at_a_time(pair: Twins) -> None:
-    """While another instance purges, this one leaves it to it."""
-    found = await with_expired(pair)
-    async with superuser(pair.stack, pair.database) as admin, admin.transaction():
-        await admin.execute("SELECT pg_advisory_xact_lock($1)", purger.LOCK)
-        assert await found.purge() == 0
-        assert await pair.keys() == EXPIRED + 1
-    assert await found.purge() == EXPIRED
-
-
-async def test_purge_holds_up_no_write(pair: Twins) -> None:
-    """Writes, keyed and replayed, go on in the middle of a batch that takes its time."""
-    found = await with_expired(pair)
-    batch = pair.write.trap(b"COMMIT", Fault.HOLD, after=_limit())
-    purging = asyncio.create_task(found.purge())
-    await asyncio.wait_for(batch.sprung.wait(), 5)
-    started = time.monotonic()
-    written = await create(pair.first, "meanwhile", "new")
-    again = await create(pair.second, "meanwhile", "new")
-    assert time.monotonic() - started < AT_ONCE
-    assert written.headers["X-Attempts"] == "1"
-    assert_replay(written, again)
-    assert not purging.done()
-    batch.release()
-    assert await purging == EXPIRED
-    assert await pair.keys() == 2
-
-
-def _limit() -> bytes:
-    """Return what only the message has that runs a batch: its size."""
-    return struct.pack(">iq", 8, purger.BATCH)

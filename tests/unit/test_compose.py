@@ -72,6 +72,7 @@ def test_only_the_proxies_are_in_both_networks() -> None:
 
 def test_addresses_are_in_the_lower_half() -> None:
     """Of their networks: Docker gives out the upper one by itself."""
+    found = set()
     for name, service in SERVICES.items():
         networks = service["networks"]
         for network, options in networks.items() if isinstance(networks, dict) else ():
@@ -79,6 +80,9 @@ def test_addresses_are_in_the_lower_half() -> None:
             pool = COMPOSE["networks"][network]["ipam"]["config"][0]
             assert taken in ipaddress.ip_network(pool["subnet"]), name
             assert taken not in ipaddress.ip_network(pool["ip_range"]), name
+            found.add((name, network))
+    proxies = {(name, network) for name in PROXIES for network in ("edge", "database")}
+    assert found == proxies | {(name, "database") for name in NODES}
 
 
 def test_one_base_image_by_digest() -> None:

@@ -122,6 +122,27 @@ async def test_what_is_no_data_needs_no_token(client: httpx.AsyncClient, path: s
     assert (await client.get(path)).status_code == 200
 
 
+TOKEN: dict[str, list[str]] = {"HTTPBearer": []}
+DESCRIBED = [
+    pytest.param(Access.OPEN, None, None, id="open"),
+    pytest.param(Access.WRITES, [{}, TOKEN], [TOKEN], id="writes"),
+    pytest.param(Access.ALL, [TOKEN], [TOKEN], id="all"),
+]
+
+
+@pytest.mark.parametrize(("settings", "reads", "writes"), DESCRIBED, indirect=["settings"])
+async def test_the_interface_says_where_a_token_is_needed(
+    client: httpx.AsyncClient, reads: list[object] | None, writes: list[object] | None
+) -> None:
+    """Nowhere, for what changes something, or everywhere: as the service's ACCESS says."""
+    described = (await client.get("/openapi.json")).json()
+
+    users = [described["paths"][path] for path in ("/api/users", "/api/users/{id}")]
+    asked = {method: each.get("security") for path in users for method, each in path.items()}
+    assert asked == {"get": reads, "post": writes, "patch": writes, "delete": writes}
+    assert ("securitySchemes" in described["components"]) == (reads is not None)
+
+
 async def test_refused_before_the_body_is_looked_at(client: httpx.AsyncClient) -> None:
     """Who may not write learns nothing about what a body may be."""
     answer = await client.post("/api/users", headers=bearer(READER), content=b"{" * 5000)

@@ -57,6 +57,19 @@ def test_silent_peer_is_noticed_by_the_kernel() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3000
 
 
+@pytest.mark.parametrize("timeout", [3.0, 9.0, 30.0, 60.0])
+def test_an_idle_peer_is_given_up_after_the_timeout(timeout: float) -> None:
+    """The first probe and those that stay unanswered take as long as was asked for, together."""
+    with socket.socket() as sock:
+        notice_silence(sock, timeout)
+        idle, interval, count = (
+            sock.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+
+    assert idle + interval * count == timeout
+
+
 def test_unix_sockets_are_left_alone() -> None:
     """There is no silent peer behind a Unix socket, and no such option."""
     with socket.socket(socket.AF_UNIX) as sock:

@@ -1,0 +1,227 @@
+"""Which sessions a pool lends again, and how it closes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.database.deadline import Deadline
+from service.errors import ConnectionLost, DatabaseError, Unavailable
+from tests.integration.bare_database import warm_database
+from tests.integration.fault_proxy import Fault
+from tests.integration.support import eventually, superuser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from ops.embedded import EmbeddedStack
+    from service.database import Database
+    from service.database.pools import Pool
+    from tests.integration.fault_proxy import FaultProxy
+
+SESSIONS = 2
+PATIENT = 10.0  # seconds for what takes milliseconds
+SHORT = 0.3  # seconds for what is meant to run out of time
+PID = "SELECT pg_backend_pid()"
+
+
+@pytest.fixture
+async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Look at the test's database, past every proxy."""
+    async with superuser(stack, database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def heart(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> AsyncIterator[Database]:
+    """Open a database with SESSIONS idle sessions to write with, through the fault proxy."""
+    async with warm_database(stack, database, proxy.port, SESSIONS) as running:
+        yield running
+
+
+@pytest.fixture
+def pool(heart: Database) -> Pool:
+    """The pool of those sessions."""
+    return heart.pools[0]
+
+
+@asynccontextmanager
+async def lent(pool: Pool) -> AsyncIterator[int]:
+    """Hold a session, and tell its backend."""
+    async with pool.lend(Deadline.after(PATIENT)) as link:
+        yield int(await link.fetchval(PID))
+
+
+async def backend(pool: Pool) -> int:
+    """Tell the backend of the session that is lent now; it is idle again afterwards."""
+    async with lent(pool) as pid:
+        return pid
+
+
+async def all_backends(pool: Pool) -> set[int]:
+    """Tell the backends of all SESSIONS sessions; all are idle again afterwards."""
+    async with lent(pool) as first, lent(pool) as second:
+        return {first, second}
+
+
+async def lose_by_deadline(pool: Pool, proxy: FaultProxy) -> ConnectionLost:
+    """Lend a session to somebody whose time runs out in the middle of a statement."""
+    trap = proxy.trap(b"held", Fault.HOLD)
+    with pytest.raises(ConnectionLost) as lost:
+        async with pool.lend(Deadline.after(SHORT)) as link:
+            await link.fetchval("SELECT 'held'")
+    assert trap.count == 1
+    return lost.value
+
+
+# ---------------------------------------------------------------- which are lent again
+async def test_a_session_is_lent_again(pool: Pool) -> None:
+    """One that came back in order serves the next."""
+    before = await all_backends(pool)
+    assert await backend(pool) in before
+    assert await all_backends(pool) == before
+
+
+async def test_a_deadline_that_passed_costs_its_own_session_only(
+    pool: Pool, proxy: FaultProxy
+) -> None:
+    """It says nothing of the others: an overloaded service is late as well."""
+    before = await all_backends(pool)
+    assert (await lose_by_deadline(pool, proxy)).kind == "deadline"
+    assert await backend(pool) in before
+
+
+async def test_a_lost_session_costs_all_of_its_age(pool: Pool, admin: asyncpg.Connection) -> None:
+    """Where one was lost the others probably lead to the same lost node."""
+    before = await all_backends(pool)
+
+    async def lose() -> None:
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            await admin.execute("SELECT pg_terminate_backend($1)", await link.fetchval(PID))
+            await link.fetchval(PID)
+
+    with pytest.raises(ConnectionLost):
+        await lose()
+    assert not await all_backends(pool) & before
+
+
+async def test_the_loss_of_an_older_session_costs_no_newer_one(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
+    """Ten losses at a time must not cost what the first retry has opened."""
+    newer = 0
+
+    async def lose_older() -> None:
+        nonlocal newer
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            older = await link.fetchval(PID)
+            pool.expire()
+            newer = await backend(pool)
+            await admin.execute("SELECT pg_terminate_backend($1)", older)
+            await link.fetchval(PID)
+
+    with pytest.raises(ConnectionLost):
+        await lose_older()
+    assert await backend(pool) == newer
+
+
+async def test_an_expired_session_ends_when_it_comes_back(
+    pool: Pool, admin: asyncpg.Connection
+) -> None:
+    """Whoever holds it goes on undisturbed; nobody after him gets it."""
+    async with pool.lend(Deadline.after(PATIENT)) as link:
+        older = await link.fetchval(PID)
+        pool.expire()
+        assert await link.fetchval(PID) == older
+    alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+
+    async def gone() -> bool:
+        return bool(await admin.fetchval(alive, older) == 0)
+
+    await eventually("the expired session to end", gone)
+    assert await backend(pool) != older
+
+
+async def test_a_session_past_its_age_is_replaced(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """So that a pool follows its endpoint also where nothing was lost."""
+    async with warm_database(stack, database, proxy.port, 1, connection_max_age=1.0) as heart:
+        pool, _ = heart.pools
+        first = await backend(pool)
+
+        async def replaced() -> bool:
+            return await backend(pool) != first
+
+        await eventually("another session to be lent", replaced)
+
+
+# ---------------------------------------------------------------- closing
+async def test_closing_waits_no_longer_than_its_bound(heart: Database, pool: Pool) -> None:
+    """A loan that does not come back is closed under whoever holds it."""
+
+    async def hold(closing: asyncio.Event) -> None:
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            closing.set()
+            await closed.wait()
+            await link.fetchval(PID)
+
+    lent, closed = asyncio.Event(), asyncio.Event()
+    holder = asyncio.create_task(hold(lent))
+    await asyncio.wait_for(lent.wait(), PATIENT)
+    await asyncio.wait_for(heart.close(SHORT), PATIENT)
+    closed.set()
+    with pytest.raises(DatabaseError):
+        await asyncio.wait_for(holder, PATIENT)
+
+
+async def test_a_loan_that_comes_back_while_closing(
+    heart: Database, pool: Pool, admin: asyncpg.Connection
+) -> None:
+    """Its holder finishes in peace, closing ends with it, and no session is left at the server."""
+    lent, finish = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> int:
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            lent.set()
+            await finish.wait()
+            return int(await link.fetchval(PID))
+
+    holder = asyncio.create_task(hold())
+    await asyncio.wait_for(lent.wait(), PATIENT)
+    started = time.monotonic()
+    closing = asyncio.create_task(heart.close(PATIENT))
+    done, _ = await asyncio.wait([closing], timeout=SHORT)
+    assert not done
+    finish.set()
+    assert await holder > 0
+    await closing
+    assert time.monotonic() - started < PATIENT / 2
+    left = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'under-test/%'"
+    )
+
+    async def none_left() -> bool:
+        return bool(await admin.fetchval(left) == 0)
+
+    await eventually("every session to be gone", none_left)
+
+
+async def test_whoever_waits_while_closing_is_told(heart: Database, pool: Pool) -> None:
+    """At once, not when its wait would have ended; and so is whoever comes later."""
+    async with lent(pool), lent(pool):
+        waiter = asyncio.create_task(backend(pool))
+        await eventually("somebody to wait", lambda: pool.waiting == 1)
+        closing = asyncio.create_task(heart.close(SHORT))
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(waiter, PATIENT)
+        await closing
+    with pytest.raises(Unavailable):
+        await backend(pool)

@@ -1,0 +1,79 @@
+"""How long a session lives: at the server when its client is gone, and in a pool."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.embedded.pair import APP
+from service.database import DatabaseOptions, EndpointOptions, Role
+from service.database.deadline import Deadline
+from service.database.session import connect
+from service.errors import ConnectionLost
+from tests.integration.bare_database import warm_database
+from tests.integration.support import eventually, superuser
+
+if TYPE_CHECKING:
+    from ops.embedded import EmbeddedStack
+    from tests.integration.fault_proxy import FaultProxy
+
+FOR_EVER = 120.0  # seconds; nothing here waits so long
+AGE = 100.0  # seconds
+SESSIONS = 16  # enough for their ages to differ
+
+
+async def test_a_statement_ends_with_its_client(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Whoever vanished in the middle of a statement keeps no locks until that is done."""
+    async with (
+        warm_database(stack, database, proxy.port, 1, statement_timeout=FOR_EVER) as heart,
+        superuser(stack, database) as onlooker,
+        superuser(stack, database) as admin,
+    ):
+
+        async def read_users() -> None:
+            async with heart.pools[0].lend(Deadline.after(FOR_EVER)) as link:
+                await link.fetchval("SELECT count(*) FROM users")
+
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
+            " AND datname = current_database() AND application_name LIKE 'under-test/%'"
+        )
+
+        async def waits() -> bool:
+            return bool(await onlooker.fetchval(waiting) == 1)
+
+        async def gone() -> bool:
+            return not await waits()
+
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            reading = asyncio.create_task(read_users())
+            await eventually("the statement to wait for the lock", waits)
+            await proxy.cut()
+            with pytest.raises(ConnectionLost):
+                await reading
+            await eventually("the server to end what nobody waits for", gone)
+
+
+async def test_sessions_that_began_together_do_not_end_together(
+    stack: EmbeddedStack, database: str
+) -> None:
+    """None outlives the maximum age; each lives for most of it; and they are spread."""
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    options = DatabaseOptions(
+        write=endpoint, read=endpoint, name=database, user=APP, connection_max_age=AGE
+    )
+    ages = []
+    for _ in range(SESSIONS):
+        started = time.monotonic()
+        session = await connect(endpoint, options, Role.WRITE)
+        took = time.monotonic() - started
+        ages.append(session.expires_at - started - took)
+        await session.close(timeout=5)
+        assert 0.75 * AGE - took <= ages[-1] <= AGE
+    assert max(ages) - min(ages) > 0.05 * AGE

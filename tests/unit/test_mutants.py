@@ -248,7 +248,7 @@ def test_sql_faults(text: str, changed: str) -> None:
 
 @pytest.mark.parametrize("path", ["service", "ops"])
 def test_every_mutant_is_another_program(path: str) -> None:
-    """One in seven: each compiles, as a file that does not would be killed by anything, and differs."""
+    """Each differs and compiles: one that does not is killed by anything. One in seven is tried."""
     for name in project.sources(ROOT, [path]):
         for mutant in syntax.mutants(name, (ROOT / name).read_text())[::7]:
             compile(mutant.changed, name, "exec", dont_inherit=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -118,4 +119,6 @@ def _told(mutant: Mutant, fate: Fate, killer: str) -> Iterable[str]:
 
 
 if __name__ == "__main__":
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a background shell has the first one ignored
+        signal.signal(ending, signal.default_int_handler)
     sys.exit(main(sys.argv[1:], Path(__file__).resolve().parents[1]))

@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes fmt lock
+.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and dow
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")
 	@$(BIN)/python -m benchmarks.writes $(ARGS)
+
+mutants: $(VENV)/ready  ## plant faults and see whether a test fails: in what changed, 2 min (ALL=1, ARGS="PATHS")
+	@$(BIN)/python -m mutants $(if $(ALL),,--since auto --seconds 120) $(ARGS)
 
 fmt: $(VENV)/ready  ## format, and fix what can be fixed
 	$(BIN)/ruff format .

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
 
 # HYPOTHESIS_PROFILE chooses. "check" takes the same examples each time; "long" takes new ones, and
-# remembers those that fail in .hypothesis. No bound for one example: whatever waits has its own.
+# remembers those that fail in .hypothesis. "mutants" ends with the first failure: nobody reads it.
+# No bound for one example: whatever waits has its own.
 settings.register_profile("check", max_examples=100, deadline=None, derandomize=True)
 settings.register_profile(
     "long",
@@ -24,6 +25,9 @@ settings.register_profile(
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "mutants", settings.get_profile("check"), phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 

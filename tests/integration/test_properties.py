@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
 
 STEPS = 15  # of a history, at most
+LONG = settings.get_current_profile_name() == "long"
+HISTORIES = settings().max_examples if LONG else 40  # enough for all that is EXPECTED, twice over
+SHRINKING = 20.0  # seconds for making a history that failed shorter; Hypothesis would take 300
 PATIENCE = 40.0  # seconds for anything that one rule does; a failover takes two
 # The roles are swapped at one step in so many: that takes as long as 100 writes. By count, as what
 # Hypothesis draws comes in clusters, or not at all; a history that runs again may not meet it.
-SWAP_EVERY = 120
+SWAP_EVERY = 90
 SWAP_TAKES = 0.4  # seconds until writes are held, or more
 TURMOILS = {"switchover": hand_over, "failover": fail_over}
 EXPECTED = {*Step, *(fault.name for fault in CUTS), *TURMOILS, "read", "hang-up", "by read", "412"}
@@ -298,10 +302,12 @@ def histories(world: World) -> type[Histories]:
     return type("Histories", (Histories,), {"world": world})
 
 
-@pytest.mark.timeout(3600 if settings.get_current_profile_name() == "long" else 180)
-def test_histories(world: World) -> None:
+@pytest.mark.timeout(3600 if LONG else 180)
+def test_histories(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every history ends as the dict says, and every step and every fault was in one."""
-    run_state_machine_as_test(histories(world), settings=settings(stateful_step_count=STEPS))
+    monkeypatch.setattr(engine, "MAX_SHRINKING_SECONDS", SHRINKING)
+    chosen = settings(stateful_step_count=STEPS, max_examples=HISTORIES)
+    run_state_machine_as_test(histories(world), settings=chosen)
     print(f"sprung: {dict(sorted(world.sprung.items()))}")
     assert EXPECTED - set(world.sprung) == set()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -12,25 +15,54 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from ops.embedded.pair import OWNER
 from service import audit
 from service.database import table as keys
 from service.metadata import metadata
 from service.users import table
-from tests.integration.support import alembic, superuser, through
+from tests.integration.support import (
+    MIGRATION_TIMEOUT,
+    ROOT,
+    alembic,
+    eventually,
+    superuser,
+    through,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     import sqlalchemy as sa
 
     from ops.embedded import EmbeddedStack
 
 SAMPLES = 5
 LATE = "latecomer"  # a role that nobody has made yet
+WAITING = "waiting for a writable primary"
 NOWHERE = "1"  # a port that nobody listens on
 
 
 async def revision(admin: asyncpg.Connection) -> str | None:
     """Which revision the database says it has."""
     return await admin.fetchval("SELECT version_num FROM alembic_version")
+
+
+@asynccontextmanager
+async def waiting_upgrade(stack: EmbeddedStack, log: Path, **settings: str) -> AsyncIterator[None]:
+    """Run an upgrade that says it waits, until the block has made what it waits for."""
+    env = {**os.environ, **stack.service_environment(OWNER), **settings}
+    command, said = (sys.executable, "-m", "alembic", "upgrade", "head"), log.read_text
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, stderr=file)
+    try:
+        await eventually("the upgrade to wait", lambda: WAITING in said())
+        yield
+        assert await asyncio.wait_for(process.wait(), MIGRATION_TIMEOUT) == 0, said()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_metadata_and_migrations_agree(stack: EmbeddedStack, database: str) -> None:
@@ -197,38 +229,27 @@ async def test_does_not_run_on_a_standby(stack: EmbeddedStack, database: str) ->
 
 
 async def test_goes_on_when_the_primary_comes(
-    disturbed_stack: EmbeddedStack, empty_database: str
+    disturbed_stack: EmbeddedStack, empty_database: str, tmp_path: Path
 ) -> None:
     """Started during a failover, it waits and then does its work."""
     stack = disturbed_stack
     stack.failover(held=True)
     stack.haproxy.wait_up("pg_primary", set())
-    run = asyncio.create_task(
-        asyncio.to_thread(alembic, stack, "upgrade", "head", DB_NAME=empty_database)
-    )
-    done, _ = await asyncio.wait([run], timeout=2)
-    assert not done
-    stack.primary.release()
-    result = await run
-    assert result.returncode == 0, result.stderr
-    assert "waiting for a writable primary" in result.stderr
+    async with waiting_upgrade(stack, tmp_path / "log", DB_NAME=empty_database):
+        stack.primary.release()
 
 
-async def test_a_refused_login_is_tried_again(stack: EmbeddedStack, database: str) -> None:
+async def test_a_refused_login_is_tried_again(
+    stack: EmbeddedStack, database: str, tmp_path: Path
+) -> None:
     """A primary sets the roles' passwords as it starts, and takes connections before it has."""
-    run = asyncio.create_task(
-        asyncio.to_thread(alembic, stack, "upgrade", "head", DB_NAME=database, DB_USER=LATE)
-    )
-    done, _ = await asyncio.wait([run], timeout=2)
-    assert not done
-    stack.primary.sql(f"CREATE ROLE {LATE} LOGIN IN ROLE holdfast_owner")
+    log = tmp_path / "log"
     try:
-        result = await run
+        async with waiting_upgrade(stack, log, DB_NAME=database, DB_USER=LATE):
+            stack.primary.sql(f"CREATE ROLE {LATE} LOGIN IN ROLE holdfast_owner")
     finally:
-        stack.primary.sql(f"DROP ROLE {LATE}")
-    assert result.returncode == 0, result.stderr
-    assert "waiting for a writable primary" in result.stderr
-    assert f'role "{LATE}" does not exist' in result.stderr
+        stack.primary.sql(f"DROP ROLE IF EXISTS {LATE}")
+    assert f'role "{LATE}" does not exist' in log.read_text()
 
 
 async def test_a_login_that_stays_refused_is_said(stack: EmbeddedStack, database: str) -> None:

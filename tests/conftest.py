@@ -8,8 +8,11 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 import uvloop
 from hypothesis import HealthCheck, Phase, settings
+
+from service.observability import exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -37,8 +40,19 @@ SHOWN = 800
 
 
 def pytest_configure() -> None:
-    """Let SIGINT interrupt, also where a background shell has had it ignored."""
+    """Let SIGINT interrupt, also where a background shell has had it ignored.
+
+    And have exceptions logged as the service does: structlog's own way takes seconds for one.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.ExceptionRenderer(exceptions.describe),
+            structlog.processors.JSONRenderer(),
+        ]
+    )
 
 
 @pytest.hookimpl(trylast=True)

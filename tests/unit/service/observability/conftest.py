@@ -14,9 +14,9 @@ from service.observability import logs
 def stream() -> Iterator[io.StringIO]:
     """What configured logs write, all of it from level DEBUG on."""
     root = logging.getLogger()
-    before = (root.handlers[:], root.level)
+    before = (root.handlers[:], root.level, structlog.get_config())
     stream = io.StringIO()
     logs.configure("DEBUG", "app1", stream)
     yield stream
-    root.handlers[:], root.level = before
-    structlog.reset_defaults()
+    root.handlers[:], root.level, configured = before
+    structlog.configure(**configured)

@@ -24,7 +24,7 @@ AHEAD = "urn:holdfast:problem:consistency-token-ahead"
 READER_WAIT = 0.25  # seconds for a reader, as shipped
 SLACK = 5.0  # seconds for everything else, on busy cores
 FAR = 2**40
-QUESTIONS = 5  # to the primary, in TOKEN_WAIT
+QUESTIONS = 5  # to the primary, in TOKEN_WAIT; fewer on busy cores
 TOKEN_WAIT = 1.0  # seconds
 
 

@@ -43,7 +43,7 @@ class Observer:
         """Note that the deadline or the attempts ran out; `error` is the last failure."""
 
     def local_commit(self) -> None:
-        """Note a commit on the primary alone: the server stopped waiting for a standby."""
+        """Note a commit that may be on the primary alone: no standby is known to have it."""
 
     def resolved(self, *, applied: bool) -> None:
         """Note that a commit in doubt was found to be applied, or not to be and was made again."""

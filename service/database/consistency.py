@@ -98,20 +98,18 @@ class Readers:
             if there.timeline != NO_TIMELINE or self._is_behind(there, wanted):
                 return False
             if left <= 0:
-                self._remember(there, wanted)
+                self._missed, self._memory = wanted.lsn, Deadline.after(MEMORY)
                 return False
             await asyncio.sleep(min(pause, left))
             pause = min(2 * pause, POLL_MOST)
         return True
 
     def _is_behind(self, there: Position, wanted: Position) -> bool:
-        """Say whether a reader at `there` was just now waited for in vain, for less than this."""
-        return self._memory.remaining() > 0 and there.lsn < self._missed <= wanted.lsn
+        """Say whether a reader at `there` was just now waited for in vain, for no more than this.
 
-    def _remember(self, there: Position, wanted: Position) -> None:
-        """Note what was waited for in vain: the least, so that a forged token hides none."""
-        if self._memory.remaining() <= 0 or not there.lsn < self._missed <= wanted.lsn:
-            self._missed, self._memory = wanted.lsn, Deadline.after(MEMORY)
+        So a forged token, which is far ahead, neither makes others wait in vain nor hides a lag.
+        """
+        return self._memory.remaining() > 0 and there.lsn < self._missed <= wanted.lsn
 
 
 async def confirm(link: Link, token: ConsistencyToken) -> None:

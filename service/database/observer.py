@@ -43,7 +43,7 @@ class Observer:
         """Note that the deadline or the attempts ran out; `error` is the last failure."""
 
     def local_commit(self) -> None:
-        """Note a commit on the primary alone: the server stopped waiting for a standby."""
+        """Note a commit that may be on the primary alone: no standby is known to have it."""
 
     def commit_sent(self) -> None:
         """Note that COMMIT is sent: its effect may be there from now on, or is.

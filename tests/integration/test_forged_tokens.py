@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.database import ConsistencyToken
+from service.database import ConsistencyToken, consistency
 from service.database.connections import Position
 from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
 
 AHEAD = "urn:holdfast:problem:consistency-token-ahead"
+LONG = 5.0  # seconds for a reader, where a wait must be told from none
 READER_WAIT = 0.25  # seconds for a reader, as shipped
 SLACK = 5.0  # seconds for everything else, on busy cores
 FAR = 2**40
-QUESTIONS = 5  # to the primary, in TOKEN_WAIT
+QUESTIONS = 5  # to the primary, in TOKEN_WAIT; fewer on busy cores
 TOKEN_WAIT = 1.0  # seconds
 
 
@@ -69,7 +70,7 @@ async def test_others_are_waited_for_as_before(
 ) -> None:
     """The reader that has not reached it is still waited for by whoever sends a smaller one."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=5.0
+        database, stack.primary.port, stack.standby.port, consistency_wait=LONG
     ) as service:
         path = (await service.create("honest")).headers["Location"]
         token = await forged(service, timelines=timelines)
@@ -83,3 +84,28 @@ async def test_others_are_waited_for_as_before(
             assert not done
         response = await request
         assert (response.json()["name"], response.headers["X-Route"]) == ("later", "read")
+
+
+async def test_it_hides_no_standby_that_is_behind(
+    stack: EmbeddedStack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby that honest readers have waited for in vain is not waited for again after it."""
+    monkeypatch.setattr(consistency, "MEMORY", 60.0)
+    async with running_service(
+        database, stack.primary.port, stack.standby.port, consistency_wait=LONG
+    ) as service:
+        path = (await service.create("lagging")).headers["Location"]
+        far = await forged(service, timelines=0)
+        async with replay_paused(stack):
+            written = await service.client.patch(path, json={"name": "later"})
+            honest = {TOKEN: written.headers[TOKEN]}
+            first = asyncio.create_task(service.client.get(path, headers=honest))
+            done, _ = await asyncio.wait([first], timeout=0.3)
+            assert not done
+            refused = await service.client.get(path, headers={TOKEN: far})
+            assert (await first).headers["X-Route"] == "read-fallback"
+            assert refused.status_code == 400, refused.text
+            started = time.monotonic()
+            again = await service.client.get(path, headers=honest)
+            assert again.headers["X-Route"] == "read-fallback"
+            assert time.monotonic() - started < LONG

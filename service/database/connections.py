@@ -45,8 +45,9 @@ CLAIM = (
     "set_config('holdfast.client', convert_from('\\x{client}', 'UTF8'), true), "
     "set_config('holdfast.request_id', convert_from('\\x{request_id}', 'UTF8'), true)"
 )
-# A server that cancels a COMMIT which waits for its standby lets it succeed on the primary alone.
-# So no statement timeout reaches COMMIT; the client's own bound ends the session instead.
+# The server disarms the timeout before it waits for its standby. One that fired just before is
+# noticed only in that wait, and ends it: the commit is then on the primary alone. So COMMIT arms
+# none; the client's own bound ends the session instead.
 COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
 # What was flushed survives a crash of the primary; what was only inserted may not. `local` means
 # that a standby may lack it. A session reads a new synchronous_standby_names at once, but COMMIT

@@ -147,7 +147,7 @@ async def test_tokens_stay_good_where_they_were_given_out(
 ) -> None:
     """A database that was in use is in the history of the tokens that name none; a new one not."""
     async with superuser(stack, database) as admin:
-        done = await asyncio.to_thread(alembic, stack, "downgrade", "0007", DB_NAME=database)
+        done = await asyncio.to_thread(alembic, stack, "downgrade", "0008", DB_NAME=database)
         assert done.returncode == 0, done.stderr
         if used:
             await admin.execute("UPDATE users SET name = 'Somebody'")  # the audit has it
@@ -159,7 +159,7 @@ async def test_tokens_stay_good_where_they_were_given_out(
 
 async def test_an_owner_without_its_right_is_told(stack: EmbeddedStack, database: str) -> None:
     """The migration names the GRANT, and goes on once a primary of the new version has made it."""
-    done = await asyncio.to_thread(alembic, stack, "downgrade", "0007", DB_NAME=database)
+    done = await asyncio.to_thread(alembic, stack, "downgrade", "0008", DB_NAME=database)
     assert done.returncode == 0, done.stderr
     stack.primary.sql("REVOKE pg_read_all_stats FROM holdfast_owner")
     try:

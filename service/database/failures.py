@@ -110,6 +110,10 @@ ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
 }
 
 
+# Whose messages quote names of the schema and nothing else: the operator needs to know which.
+OF_THE_SCHEMA = frozenset({"3D000", "42501", "42703", "42883", "42P01"})
+
+
 class Phase(Enum):
     """How far a unit of work had come when something failed."""
 
@@ -225,6 +229,7 @@ def _cancelled(error: PostgresError, phase: Phase) -> DatabaseError:
 def _name(error: BaseException) -> str:
     """Say what a driver's error was, and nothing that it was about."""
     if isinstance(error, PostgresError):
-        return f"{error.sqlstate} {type(error).__name__}"
+        words = error.args[0] if error.sqlstate in OF_THE_SCHEMA else type(error).__name__
+        return f"{error.sqlstate} {words}"
     words = str(error) if isinstance(error, OSError) else ""  # its own name an address at most
     return words or type(error).__name__

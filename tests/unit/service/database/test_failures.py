@@ -266,3 +266,11 @@ def test_a_constraint_is_named_in_the_message() -> None:
     """By its name, and by what the server calls the failure."""
     failure = translate(answered("23505", n="users_email_key"), Phase.WORK)
     assert str(failure) == "23505 UniqueViolationError: users_email_key"
+
+
+@pytest.mark.parametrize("state", ["3D000", "42501", "42703", "42883", "42P01"])
+def test_what_the_schema_lacks_is_named(state: str) -> None:
+    """These messages quote the schema alone: whoever operates it reads what is missing."""
+    failure = translate(answered(state, M="function f(pg_lsn) does not exist"), Phase.WORK)
+
+    assert str(failure) == f"{state} function f(pg_lsn) does not exist"

@@ -124,8 +124,11 @@ class Map:
         for path, text in sources.items():
             self.lines[path], self.code[path] = self._moved(path, text), text
 
-    def tests(self, mutant: Mutant) -> set[str]:
-        """Return the tests that run what is changed."""
+    def tests(self, mutant: Mutant, among: tuple[str, ...] = ("",)) -> set[str]:
+        """Return the tests that run what is changed; only those whose names begin so."""
+        return {test for test in self._tests(mutant) if test.startswith(among)}
+
+    def _tests(self, mutant: Mutant) -> set[str]:
         tree = ast.parse(mutant.source)
         function = _innermost(tree, mutant.first)
         if function is None or mutant.first < function.body[0].lineno:

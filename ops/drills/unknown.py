@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ops.drills.entity import ANY, Entity, effects, target
+from ops.drills.entity import ANY, Entity, target
 from ops.drills.verdict import Resolution
 from ops.load.operation import Kind, Operation, Outcome
 
@@ -46,7 +46,7 @@ def _was_needed(entity: Entity, write: Operation, *, all_needed: bool) -> bool:
     """Whether something is there that nothing else can have made."""
     version = target(write)
     if version is ANY:
-        return all_needed and effects(write) == 1
+        return all_needed
     if len(entity.candidates(version)) > 1:
         return False
     if write.kind is Kind.CREATE:

@@ -155,7 +155,7 @@ def test_a_seed_draws_the_same_again(small: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_changed_test_is_looked_at_again(small: Path) -> None:
-    """And one that is gone judges no more."""
+    """One that is gone judges no more; nor does one that was not asked for."""
     known = Map()
     known.refresh(small, ["tests"])
     assert len(known.took) == 3
@@ -163,6 +163,11 @@ def test_a_changed_test_is_looked_at_again(small: Path) -> None:
     known.refresh(small, ["tests"])
     name = "tests/test_code.py::test_it_stops"
     assert name in known.lines["src/code_of.py"]["19"]
+    (fault,) = [
+        each for each in syntax.mutants("src/code_of.py", CODE.lstrip()) if "-= 1 ->" in each.what
+    ]
+    assert known.tests(fault) == known.tests(fault, ("tests/test_code",)) == {name}
+    assert known.tests(fault, ("tests/unit",)) == set()
     (small / "tests" / "test_code.py").unlink()
     known.refresh(small, ["tests"])
     assert known.took == {}

@@ -150,9 +150,10 @@ class _Finder(ast.NodeVisitor):
         """Leave it: it is for type checkers."""
 
     def visit_Return(self, node: ast.Return) -> None:
-        """Return nothing, or do not return."""
-        nothing = node.value is None or ast.unparse(node.value) == "None"
-        self._replace(node, "pass" if nothing else "return None")
+        """Return nothing, or do not return; nothing is as good as False."""
+        value = ast.unparse(node.value) if node.value else "None"
+        if value != "False":
+            self._replace(node, "pass" if value == "None" else "return None")
         self.generic_visit(node)
 
     def _remove(self, node: ast.stmt) -> None:

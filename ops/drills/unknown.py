@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 def resolved(entity: Entity) -> Iterator[tuple[Operation, Resolution]]:
     """Say of each write of unknown outcome whether it was done."""
     unknown = [write for write in entity.open if write.outcome is Outcome.UNKNOWN]
-    if not unknown:
-        return
     all_needed = 0 < entity.spare <= entity.unexplained
     vacant = entity.final - 1 - sum(1 < each <= entity.final for each in entity.durable)
     for write in unknown:

@@ -232,6 +232,8 @@ def test_a_conditional_change_without_answer() -> None:
     assert resolutions([create(), one, asked("z"), late], ("c", 3)) == ["cannot tell"] * 2
     assert resolutions([create(), one, local(change("b", 4, 2)), late], ("c", 3)) == ["cannot tell"]
     assert resolutions([create(), asked("x", expected=2)], ("a", 2)) == ["not done"]
+    same = [create(), one, asked("x", expected=7)]
+    assert resolutions(same, ("x", 2)) == ["done", "not done"]
 
 
 def test_a_creation_without_answer() -> None:
@@ -239,6 +241,7 @@ def test_a_creation_without_answer() -> None:
     asked_for = cases.unknown(create())
     assert resolutions([asked_for], ("a", 1)) == ["done"]
     assert resolutions([asked_for]) == ["not done"]
+    assert resolutions([asked_for, asked("b")], ("b", 2)) == ["done"] * 2
     assert resolutions([asked_for, change("b", 2, 2)], ("b", 2)) == ["done"]
     assert resolutions([asked_for, local(change("b", 2, 2))]) == ["done"]
     assert resolutions([asked_for, create("b", 2)], ("b", 1)) == ["not done"]

@@ -181,6 +181,8 @@ def test_a_creation_refused_because_of_itself() -> None:
     assert (finding.rule, finding.operations) == (Rule.TWICE, (REFUSED_CREATION,))
     assert "no other write has the address" in finding.sentence
     assert broken([REFUSED_CREATION, unknown(create("a", 3))], ("a", 1)) == []
+    several = [unknown(create("a", at)) for at in (9, 1, 7)]
+    assert broken([REFUSED_CREATION, *several], ("a", 1)) == []
     assert broken([REFUSED_CREATION, unknown(create("a", 3.1))], rows) == ["twice"]
     assert broken([REFUSED_CREATION, unknown(change("c", 0))], rows) == ["twice"]
     assert broken([held(create("b", 2))]) == []
@@ -203,6 +205,8 @@ def test_a_change_refused_because_of_itself() -> None:
     assert broken([create(), REFUSED_CHANGE, change("c", 3, 2)], ("c", 2)) == []
     late = unknown(change("c", 3.1))
     assert broken([create(), REFUSED_CHANGE, late], rows) == ["twice"]
+    again = create(at=5)  # its condition held from the first one's answer on
+    assert broken([create(), again, REFUSED_CHANGE], rows) == ["twice", "twice"]
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,9 @@ def test_its_write_failed() -> None:
     """A phantom from the moment on when it was sent; the first such write is named."""
     failed, again = held(change("x", 5)), held(change("x", 5.5))
     row = ("a", 1)
-    (finding,) = found([create(), again, failed, read("x", 4, 2)], row)
-    assert (finding.rule, finding.operations[-1]) == (Rule.PHANTOM, failed)
+    seen = read("x", 4, 2)
+    (finding,) = found([create(), again, failed, seen], row)
+    assert (finding.rule, finding.operations) == (Rule.PHANTOM, (seen, failed))
     assert broken([create(), failed, read("x", 3.9, 2)], row) == ["never written"]
 
 
@@ -175,7 +176,9 @@ def test_what_was_read_may_have_gone_with_a_primary_that_was_alone(
 
 
 def test_what_stands_was_not_lost_with_a_primary() -> None:
-    """A durable write's version is never another's once it is acknowledged."""
+    """A durable write's version is never another's; a read without a version may be of any."""
+    said = [*TWO, held(change("x", 4)), read("x", 4, None), while_alone()]
+    assert broken(said, ("b", 2)) == []
     failed = replace(held(change("x", 2)), completed=9)
     for at, rules in ((3, ["phantom"]), (2.9, [])):
         operations = [*TWO, failed, read("x", at, 2), while_alone()]
@@ -232,6 +235,7 @@ def test_a_conditional_change_without_answer() -> None:
     assert resolutions([create(), one, asked("z"), late], ("c", 3)) == ["cannot tell"] * 2
     assert resolutions([create(), one, local(change("b", 4, 2)), late], ("c", 3)) == ["cannot tell"]
     assert resolutions([create(), asked("x", expected=2)], ("a", 2)) == ["not done"]
+    assert resolutions([create(), one, other], ("x", 2)) == ["done", "cannot tell"]
     same = [create(), one, asked("x", expected=7)]
     assert resolutions(same, ("x", 2)) == ["done", "not done"]
 

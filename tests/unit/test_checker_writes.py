@@ -90,6 +90,8 @@ def test_what_was_acknowledged_as_durable_is_there() -> None:
     assert (lost.rule, lost.operations) == (Rule.LOST, (both[1],))
     assert lost.sentence.endswith("in the end the row ended at version 1")
     assert [each.operations for each in found(both)] == [(both[0],), (both[1],)]
+    unsaid = change("b", 2, None, expected=1)  # its answer does not name the version
+    assert broken([create(), unsaid], ("a", 1)) == ["lost"]
 
 
 def lost_as_warned(operations: list[Operation], *rows: tuple[str, int]) -> list[str | None]:
@@ -274,6 +276,9 @@ def test_the_earliest_of_later_versions_counts() -> None:
         (writes[2], writes[1]),
         (writes[3], writes[1]),
     ]
+    middle = [create(), change("e", 19, 5), change("d", 2, 4), change("b", 10, 2)]
+    middle.append(replace(change("c", 2.5, 3), completed=30))
+    assert [each.operations for each in found(middle, ("e", 5))] == [(middle[3], middle[2])]
     early = [create(), change("c", 2, 3), change("d", 6, 4), change("b", 5, 2)]
     assert [each.operations for each in found(early, ("d", 4))] == [(early[3], early[1])]
 

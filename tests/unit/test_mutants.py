@@ -206,6 +206,12 @@ def test_python_faults(code: str, change: str) -> None:
     assert change in planted(code)
 
 
+def test_the_same_fault_twice_on_a_line_has_two_names() -> None:
+    """So that one of them can be known as equivalent."""
+    changes = planted("def f(): return a(2) < b(2)")
+    assert changes.count("2 -> 1") == changes.count("2 -> 1 (number 2)") == 1
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str], root: Path) -> int:
         return 0
     with TemporaryDirectory(prefix="mutants-") as directory:
         tree = Path(directory)
+        tree.chmod(0o755)  # run by root, PostgreSQL reads it as nobody; it has no secrets
         project.copy(root, tree)
         covering = _covering(options, root, tree)
         return _judged(drawn, covering, Judge(tree, covering.took), options)

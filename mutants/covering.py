@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coverage import CoverageData
 
@@ -24,6 +24,8 @@ from mutants.contexts import RESULTS
 from mutants.syntax import names_used
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mutants.mutation import Mutant
 
 _CONFIG = """
@@ -62,8 +64,8 @@ class Map:
         self._forget({*gone, *changed})
         if changed:
             print(f"running {len(changed)} files of tests to see what they cover ...", flush=True)
-            self._measure(tree, changed)
-        self.files.update({name: now[name] for name in changed})
+            failed = {_file(test) for test in self._measure(tree, changed)}
+            self.files.update({name: now[name] for name in changed if name not in failed})
 
     def _forget(self, names: set[str]) -> None:
         self.files = {name: known for name, known in self.files.items() if name not in names}
@@ -72,7 +74,8 @@ class Map:
             for line, tests in lines.items():
                 lines[line] = [test for test in tests if _file(test) not in names]
 
-    def _measure(self, tree: Path, files: list[str]) -> None:
+    def _measure(self, tree: Path, files: list[str]) -> Iterable[str]:
+        """Run them; return the tests that failed, whose files are to be run again another time."""
         with TemporaryDirectory(prefix="mutants-") as directory:
             here = Path(directory)
             data, results, output = (here / name for name in ("data", "results", "output"))
@@ -87,12 +90,14 @@ class Map:
                 )
             if not results.exists():
                 raise SystemExit(f"mutants: the tests do not run:\n{output.read_text()[-3000:]}")
-            self._take(json.loads(results.read_text()), tree, CoverageData(str(data)))
+            told = json.loads(results.read_text())
+            for test, why in told["failed"].items():
+                print(f"cannot judge, as it fails without a fault: {test}: {why}", flush=True)
+            self.took.update(told["passed"])
+            self._take(tree, CoverageData(str(data)))
+        return list(told["failed"])
 
-    def _take(self, told: dict[str, Any], tree: Path, data: CoverageData) -> None:
-        for test in told["failed"]:
-            print(f"cannot judge, as it fails without a fault: {test}", flush=True)
-        self.took.update(told["passed"])
+    def _take(self, tree: Path, data: CoverageData) -> None:
         data.read()
         for path in sorted(data.measured_files()):
             text = (tree / path).read_text()

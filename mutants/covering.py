@@ -59,8 +59,9 @@ class Map:
     def refresh(self, tree: Path, tests: list[str]) -> None:
         """Run the tests' files that are new or have changed, in a copy of the project."""
         now = {name: _hash(tree / name) for path in tests for name in _test_files(tree, path)}
-        gone = {name for name in self.files if not (tree / name).exists()}
-        changed = [name for name, known in now.items() if self.files.get(name) != known]
+        known = {*self.files, *map(_file, self.took)}
+        gone = {name for name in known if not (tree / name).exists()}
+        changed = [name for name, hashed in now.items() if self.files.get(name) != hashed]
         self._forget({*gone, *changed})
         if changed:
             print(f"running {len(changed)} files of tests to see what they cover ...", flush=True)

@@ -43,6 +43,8 @@ OPEN = cases.unknown(change("x", 2))
         (read(None, 4, None, status=503, expected=1, outcome=Outcome.FAILED), []),
         (read("ghost", 4, 9, status=None, expected=1, outcome=Outcome.UNKNOWN), []),
         (read("a", 4, None, expected=2), []),
+        (read(None, 4, 2, expected=2), []),
+        (read(None, 4, None, expected=1, status=503, outcome=Outcome.UNKNOWN), []),
     ],
 )
 def test_a_read_is_as_new_as_its_token(seen: Operation, rules: list[str]) -> None:
@@ -110,6 +112,7 @@ def test_its_write_failed() -> None:
     seen = read("x", 4, 2)
     (finding,) = found([create(), again, failed, seen], row)
     assert (finding.rule, finding.operations) == (Rule.PHANTOM, (seen, failed))
+    assert finding.sentence.count("change to") == 1
     assert broken([create(), failed, read("x", 3.9, 2)], row) == ["never written"]
 
 

@@ -163,6 +163,8 @@ def test_a_failed_change_that_was_seen_explains_its_version() -> None:
     failed = held(change("b", 2))
     assert broken([create(), failed, read("b", 4, 2), change("c", 6, 3)], ("c", 3)) == ["phantom"]
     assert broken([create(), failed, change("c", 6, 3)], ("c", 3)) == ["twice"]
+    both = [create(), held(create("b", 1)), failed, read("b", 4, 2), change("c", 6, 3)]
+    assert broken(both, ("c", 3)) == ["phantom"]
     creation = held(create("b", 2))
     assert broken([create(), creation, change("c", 6, 3)], ("c", 3)) == ["twice"]
     seen = read("b", 4, 2)

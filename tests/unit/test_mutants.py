@@ -112,6 +112,8 @@ def test_survivors_are_told_from_the_killed(
 def test_what_a_change_touched(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its lines only, committed or not, judged by what is known of the lines that were there."""
     arguments = ["src", "--tests", "tests", "--since", "auto", "--match"]
+    good, _, _ = TESTS.lstrip().partition("def test_that_fails")
+    (small / "tests" / "test_code.py").write_text(good)
     main(["src", "--tests", "tests", "--count", "1"], small)
     git(small, "checkout", "--quiet", "-b", "work")
     changed = CODE.lstrip().replace("age >= 18", "age >= LIMITS['drive']")
@@ -159,6 +161,7 @@ def test_a_changed_test_is_looked_at_again(small: Path) -> None:
     known = Map()
     known.refresh(small, ["tests"])
     assert len(known.took) == 3
+    assert known.files == {}, "what failed may pass the next time"
     (small / "tests" / "test_code.py").write_text(TESTS.replace("test_it_ends", "test_it_stops"))
     known.refresh(small, ["tests"])
     name = "tests/test_code.py::test_it_stops"

@@ -91,7 +91,9 @@ def test_pauses_begin_with_what_is_looked_at() -> None:
 def test_the_slowest_of_each_kind() -> None:
     """Over all clients, failed ones included; with none it is nothing."""
     slow = request(12, took=3.0), request(13, Kind.READ, took=2.0)
-    found = measure(strike(), {"plain": [request(11), slow[0]], "careful": [slow[1]]})
+    found = measure(
+        strike(), {"plain": [request(11), slow[0]], "careful": [slow[1], request(14, Kind.READ)]}
+    )
     assert found.slowest_write == pytest.approx(3)
     assert found.slowest_read == pytest.approx(2)
     nothing = measure(strike(), {"plain": []})
@@ -151,6 +153,10 @@ def test_totals_begin_with_the_load_and_end_with_the_longest() -> None:
     assert found.write_pause == pytest.approx(6.0, abs=0.05)
     assert found.read_pause == pytest.approx(5.0, abs=0.05)
     assert found.bottlenecks == []
+    even = result(*(request(at / 2) for at in range(18)), *[request(4, Kind.READ)], seconds=9.0)
+    assert total({"plain": even}).read_pause == pytest.approx(5.0, abs=0.05)
+    assert total({"plain": result(request(8), seconds=9.0)}).write_pause == pytest.approx(8.01)
+    assert total({"plain": result(request(8, Kind.READ), seconds=9.0)}).read_pause > 8
 
 
 def test_clients_are_put_on_the_clock_of_the_first() -> None:
@@ -194,6 +200,9 @@ def test_anything_wrong_fails_a_drill(name: str) -> None:
     assert replace(GOOD, lost_as_warned=3, unknown=2, undecided=1).ok
     assert not replace(GOOD, **{name: 1}).ok
     assert not drill({"app-killed": {}}, replace(GOOD, **{name: 1})).ok
+    assert not replace(GOOD, lost=1, twice=1, stale=1, other=1).ok
+    for others in ({"lost"}, {"twice"}, {"stale"}, {"other"}):
+        assert not replace(GOOD, **dict.fromkeys({name, *others}, 1)).ok
     assert not replace(drill({"app-killed": {}}), problems=["p"]).ok
     assert drill({"app-killed": {}}).ok
 
@@ -249,7 +258,10 @@ def test_the_table_has_all_of_a_line() -> None:
 
 def test_sentences_on_all_sessions() -> None:
     """Sums, the longest pauses, and what is only said when there is some."""
-    several = [TOTALS, replace(TOTALS, failed={"plain": 1, "one": 1}, write_pause=0.5)]
+    several = [
+        TOTALS,
+        replace(TOTALS, failed={"plain": 1, "one": 1}, write_pause=0.5, read_pause=0.25),
+    ]
     assert totals(several) == (
         "Failed in all, in faults and between them: 3 plain, 1 careful, 1 one. Longest pause of "
         "writes 1.25 s, of reads 0.50 s. Not sent, as too much was under way: 6."

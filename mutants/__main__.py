@@ -43,9 +43,10 @@ def main(arguments: Sequence[str], root: Path) -> int:
         return 0
     with TemporaryDirectory(prefix="mutants-") as directory:
         tree = Path(directory)
+        tree.chmod(0o755)  # run by root, PostgreSQL reads it as nobody; it has no secrets
         project.copy(root, tree)
         covering = _covering(options, root, tree)
-        return _judged(drawn, covering, Judge(tree, covering.took), options.seconds)
+        return _judged(drawn, covering, Judge(tree, covering.took), options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,13 +96,13 @@ def _covering(options: argparse.Namespace, root: Path, tree: Path) -> Map:
     return covering
 
 
-def _judged(drawn: list[Mutant], covering: Map, judge: Judge, seconds: float) -> int:
-    until = time.monotonic() + seconds
+def _judged(drawn: list[Mutant], covering: Map, judge: Judge, options: argparse.Namespace) -> int:
+    until, among = time.monotonic() + options.seconds, tuple(options.tests)
     fates: Counter[Fate] = Counter()
     for mutant in drawn:
         if time.monotonic() > until:
             break
-        fate, killer = judge.judge(mutant, covering.tests(mutant))
+        fate, killer = judge.judge(mutant, covering.tests(mutant, among))
         fates[fate] += 1
         print("\n".join(_told(mutant, fate, killer)), flush=True)
     told = ", ".join(f"{number} {fate}" for fate, number in fates.most_common())

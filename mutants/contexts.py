@@ -20,7 +20,7 @@ RESULTS = "MUTANTS_RESULTS"
 """The variable that names the file to write."""
 
 _took: dict[str, float] = {}
-_failed: set[str] = set()
+_failed: dict[str, str] = {}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,14 +35,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note how long a test took, and whether it can judge: it has to pass without a fault."""
-    if report.when == "call":
-        _took[report.nodeid] = report.duration
+    """Note how long a test took, fixtures included, and whether it passes without a fault."""
+    _took[report.nodeid] = _took.get(report.nodeid, 0.0) + report.duration
     if not report.passed:
-        _failed.add(report.nodeid)
+        _failed[report.nodeid] = (report.longreprtext.splitlines() or [report.outcome])[-1]
 
 
 def pytest_sessionfinish() -> None:
     """Write down what was noted."""
     passed = {name: took for name, took in _took.items() if name not in _failed}
-    Path(os.environ[RESULTS]).write_text(json.dumps({"passed": passed, "failed": sorted(_failed)}))
+    Path(os.environ[RESULTS]).write_text(json.dumps({"passed": passed, "failed": _failed}))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coverage import CoverageData
 
@@ -24,6 +24,8 @@ from mutants.contexts import RESULTS
 from mutants.syntax import names_used
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mutants.mutation import Mutant
 
 _CONFIG = """
@@ -57,13 +59,14 @@ class Map:
     def refresh(self, tree: Path, tests: list[str]) -> None:
         """Run the tests' files that are new or have changed, in a copy of the project."""
         now = {name: _hash(tree / name) for path in tests for name in _test_files(tree, path)}
-        gone = {name for name in self.files if not (tree / name).exists()}
-        changed = [name for name, known in now.items() if self.files.get(name) != known]
+        known = {*self.files, *map(_file, self.took)}
+        gone = {name for name in known if not (tree / name).exists()}
+        changed = [name for name, hashed in now.items() if self.files.get(name) != hashed]
         self._forget({*gone, *changed})
         if changed:
             print(f"running {len(changed)} files of tests to see what they cover ...", flush=True)
-            self._measure(tree, changed)
-        self.files.update({name: now[name] for name in changed})
+            failed = {_file(test) for test in self._measure(tree, changed)}
+            self.files.update({name: now[name] for name in changed if name not in failed})
 
     def _forget(self, names: set[str]) -> None:
         self.files = {name: known for name, known in self.files.items() if name not in names}
@@ -72,7 +75,8 @@ class Map:
             for line, tests in lines.items():
                 lines[line] = [test for test in tests if _file(test) not in names]
 
-    def _measure(self, tree: Path, files: list[str]) -> None:
+    def _measure(self, tree: Path, files: list[str]) -> Iterable[str]:
+        """Run them; return the tests that failed, whose files are to be run again another time."""
         with TemporaryDirectory(prefix="mutants-") as directory:
             here = Path(directory)
             data, results, output = (here / name for name in ("data", "results", "output"))
@@ -87,12 +91,14 @@ class Map:
                 )
             if not results.exists():
                 raise SystemExit(f"mutants: the tests do not run:\n{output.read_text()[-3000:]}")
-            self._take(json.loads(results.read_text()), tree, CoverageData(str(data)))
+            told = json.loads(results.read_text())
+            for test, why in told["failed"].items():
+                print(f"cannot judge, as it fails without a fault: {test}: {why}", flush=True)
+            self.took.update(told["passed"])
+            self._take(tree, CoverageData(str(data)))
+        return list(told["failed"])
 
-    def _take(self, told: dict[str, Any], tree: Path, data: CoverageData) -> None:
-        for test in told["failed"]:
-            print(f"cannot judge, as it fails without a fault: {test}", flush=True)
-        self.took.update(told["passed"])
+    def _take(self, tree: Path, data: CoverageData) -> None:
         data.read()
         for path in sorted(data.measured_files()):
             text = (tree / path).read_text()
@@ -124,8 +130,11 @@ class Map:
         for path, text in sources.items():
             self.lines[path], self.code[path] = self._moved(path, text), text
 
-    def tests(self, mutant: Mutant) -> set[str]:
-        """Return the tests that run what is changed."""
+    def tests(self, mutant: Mutant, among: tuple[str, ...] = ("",)) -> set[str]:
+        """Return the tests that run what is changed; only those whose names begin so."""
+        return {test for test in self._tests(mutant) if test.startswith(among)}
+
+    def _tests(self, mutant: Mutant) -> set[str]:
         tree = ast.parse(mutant.source)
         function = _innermost(tree, mutant.first)
         if function is None or mutant.first < function.body[0].lineno:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from mutants.mutation import Mutant
 
-START = 40.0  # seconds for Python, the imports and the fixtures of a session
-_SLOWER = 4.0  # how much longer tests may take than when they were measured
+START = 60.0  # seconds for Python, the imports and the fixtures of a session
+_SLOWER = 5.0  # how much longer tests may take than when they were measured
 _MERCY = 20.0  # seconds to end after an interrupt: fixtures end what they started
 
 

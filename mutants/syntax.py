@@ -7,6 +7,8 @@ functions, whose exact size no promise names.
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mutants import sql
@@ -24,10 +26,17 @@ _STRUCTURAL = frozenset(
 
 
 def mutants(path: str, source: str) -> list[Mutant]:
-    """Return all faults that can be planted in a file, each once."""
+    """Return all faults that can be planted in a file, each once, and each with its own name."""
     finder = _Finder(path, source)
     finder.visit(ast.parse(source))
-    return list(dict.fromkeys(finder.found))
+    seen: Counter[tuple[int, str]] = Counter()
+    found = []
+    for mutant in dict.fromkeys(finder.found):
+        place = mutant.first, mutant.what
+        seen[place] += 1
+        again = f" (number {seen[place]})" if seen[place] > 1 else ""
+        found.append(replace(mutant, what=mutant.what + again))
+    return found
 
 
 class _Finder(ast.NodeVisitor):
@@ -150,9 +159,10 @@ class _Finder(ast.NodeVisitor):
         """Leave it: it is for type checkers."""
 
     def visit_Return(self, node: ast.Return) -> None:
-        """Return nothing, or do not return."""
-        nothing = node.value is None or ast.unparse(node.value) == "None"
-        self._replace(node, "pass" if nothing else "return None")
+        """Return nothing, or do not return; nothing is as good as False."""
+        value = ast.unparse(node.value) if node.value else "None"
+        if value != "False":
+            self._replace(node, "pass" if value == "None" else "return None")
         self.generic_visit(node)
 
     def _remove(self, node: ast.stmt) -> None:

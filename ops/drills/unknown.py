@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ops.drills.entity import ANY, Entity, effects, target
+from ops.drills.entity import ANY, Entity, target
 from ops.drills.verdict import Resolution
 from ops.load.operation import Kind, Operation, Outcome
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 def resolved(entity: Entity) -> Iterator[tuple[Operation, Resolution]]:
     """Say of each write of unknown outcome whether it was done."""
     unknown = [write for write in entity.open if write.outcome is Outcome.UNKNOWN]
-    if not unknown:
-        return
     all_needed = 0 < entity.spare <= entity.unexplained
     vacant = entity.final - 1 - sum(1 < each <= entity.final for each in entity.durable)
     for write in unknown:
@@ -46,7 +44,7 @@ def _was_needed(entity: Entity, write: Operation, *, all_needed: bool) -> bool:
     """Whether something is there that nothing else can have made."""
     version = target(write)
     if version is ANY:
-        return all_needed and effects(write) == 1
+        return all_needed
     if len(entity.candidates(version)) > 1:
         return False
     if write.kind is Kind.CREATE:

@@ -112,6 +112,8 @@ def test_survivors_are_told_from_the_killed(
 def test_what_a_change_touched(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its lines only, committed or not, judged by what is known of the lines that were there."""
     arguments = ["src", "--tests", "tests", "--since", "auto", "--match"]
+    good, _, _ = TESTS.lstrip().partition("def test_that_fails")
+    (small / "tests" / "test_code.py").write_text(good)
     main(["src", "--tests", "tests", "--count", "1"], small)
     git(small, "checkout", "--quiet", "-b", "work")
     changed = CODE.lstrip().replace("age >= 18", "age >= LIMITS['drive']")
@@ -155,14 +157,20 @@ def test_a_seed_draws_the_same_again(small: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_changed_test_is_looked_at_again(small: Path) -> None:
-    """And one that is gone judges no more."""
+    """One that is gone judges no more; nor does one that was not asked for."""
     known = Map()
     known.refresh(small, ["tests"])
     assert len(known.took) == 3
+    assert known.files == {}, "what failed may pass the next time"
     (small / "tests" / "test_code.py").write_text(TESTS.replace("test_it_ends", "test_it_stops"))
     known.refresh(small, ["tests"])
     name = "tests/test_code.py::test_it_stops"
     assert name in known.lines["src/code_of.py"]["19"]
+    (fault,) = [
+        each for each in syntax.mutants("src/code_of.py", CODE.lstrip()) if "-= 1 ->" in each.what
+    ]
+    assert known.tests(fault) == known.tests(fault, ("tests/test_code",)) == {name}
+    assert known.tests(fault, ("tests/unit",)) == set()
     (small / "tests" / "test_code.py").unlink()
     known.refresh(small, ["tests"])
     assert known.took == {}
@@ -199,6 +207,12 @@ def test_a_changed_test_is_looked_at_again(small: Path) -> None:
 def test_python_faults(code: str, change: str) -> None:
     """What is planted by the kind of the code."""
     assert change in planted(code)
+
+
+def test_the_same_fault_twice_on_a_line_has_two_names() -> None:
+    """So that one of them can be known as equivalent."""
+    changes = planted("def f(): return a(2) < b(2)")
+    assert changes.count("2 -> 1") == changes.count("2 -> 1 (number 2)") == 1
 
 
 @pytest.mark.parametrize(

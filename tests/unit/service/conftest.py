@@ -28,7 +28,7 @@ def settings(refusing_port: int) -> Settings:
         db_write_host="127.0.0.1",
         db_write_port=refusing_port,
         db_read_port=refusing_port,
-        request_deadline=0.2,
+        request_deadline=1.0,
         app_name="app-under-test",
         http_max_body=1000,
     )

@@ -273,7 +273,6 @@ async def _ignore(reader: asyncio.StreamReader) -> None:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
-    sock = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # already gone
-        reset_on_close(sock)
+    with contextlib.suppress(OSError, RuntimeError):  # gone already; uvloop says so by the latter
+        reset_on_close(writer.get_extra_info("socket"))
     writer.transport.abort()

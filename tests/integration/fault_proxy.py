@@ -273,6 +273,8 @@ async def _ignore(reader: asyncio.StreamReader) -> None:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
-    with contextlib.suppress(OSError, RuntimeError):  # gone already; uvloop says so by the latter
-        reset_on_close(writer.get_extra_info("socket"))
+    sock = writer.get_extra_info("socket")  # None: gone already, as uvloop says it
+    with contextlib.suppress(OSError):  # gone already
+        if sock is not None:
+            reset_on_close(sock)
     writer.transport.abort()

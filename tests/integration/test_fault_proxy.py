@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from tests.http_server import reset_on_close
 from tests.integration.faults import Ending, Fault, Way
 from tests.integration.support import eventually, superuser, through
 
@@ -126,6 +127,30 @@ async def test_the_server_learns_of_an_end(
 
         await eventually("the server's session to end", gone)
     await eventually("the proxy to be rid of it", lambda: proxy.open_connections == 0)
+
+
+@pytest.mark.uvloop
+async def test_cut_ends_the_server_side_of_a_client_that_has_gone(
+    stack: EmbeddedStack, proxy: FaultProxy
+) -> None:
+    """Nothing is left of a silent connection whose client was reset before the cut."""
+    connection = await through(proxy.port)
+    pid = connection.get_server_pid()
+    proxy.end_after(10, Way.TO_SERVER, Ending.SILENCE)
+    with pytest.raises(TimeoutError):
+        await connection.execute("SELECT 1", timeout=SILENCE)
+    (silent,) = proxy._connections
+    reset_on_close(connection._transport.get_extra_info("socket"))
+    connection.terminate()
+    await eventually("the proxy to hear of it", silent._client[1].transport.is_closing)
+    await proxy.cut()
+    async with superuser(stack, "postgres") as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+
+        async def gone() -> bool:
+            return await admin.fetchval(query, pid) == 0
+
+        await eventually("the server's session to end", gone)
 
 
 async def test_an_end_is_for_the_first_that_moves(proxy: FaultProxy) -> None:

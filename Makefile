@@ -57,8 +57,9 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	@$(BIN)/python -m ops.audit
 	$(BIN)/python -m pytest tests/unit tests/integration
 
-check-long: $(VENV)/ready  ## property tests with 2,000 new histories
-	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest tests/integration/test_properties.py
+check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest \
+		tests/integration/test_properties.py tests/integration/test_every_byte.py tests/integration/test_soak.py
 
 test: check test-stack  ## everything, the real stack included
 

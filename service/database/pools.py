@@ -176,7 +176,7 @@ class Pool:
 
     async def _wait(self, bound: float) -> Session:
         waiter = self._queue.join()
-        message = f"All {self.limit} connections were busy for {bound:.1f} s"
+        message = f"No connection was free, or could be opened, within {bound:.1f} s"
         exhausted = partial(PoolExhausted, message, kind="exhausted")
         timer = asyncio.get_running_loop().call_later(bound, lambda: waiter.fail(exhausted()))
         self._look()
@@ -254,12 +254,11 @@ class Pool:
         generation = self._generation
         try:
             with self.endpoint.attempt():
-                session = await connect(self._where, self._options, self.role)
+                session = await connect(self._where, self._options, self.role, self._forget)
         except DatabaseError as error:
             return error
         session.generation = generation
         self._sessions.add(session)
-        session.add_termination_listener(self._forget)
         self._take_back(session, whole=True)
         return None
 

@@ -8,6 +8,7 @@ import asyncio
 import random
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import asyncpg
@@ -93,8 +94,13 @@ class Session(asyncpg.Connection):
             self.drop()
 
 
-async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Role) -> Session:
-    """Open a session on `endpoint`, within `options.connect_timeout`.
+async def connect(
+    endpoint: EndpointOptions,
+    options: DatabaseOptions,
+    role: Role,
+    ended: Callable[[object], None],
+) -> Session:
+    """Open a session on `endpoint`, within `options.connect_timeout`; `ended` hears of its end.
 
     Raises EndpointUnreachable, or DatabaseFailure when the server refuses the login.
     """
@@ -110,6 +116,7 @@ async def connect(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
     try:
         notice_silence(session.transport_socket, options.tcp_timeout)
         session.add_log_listener(session.hear)
+        session.add_termination_listener(ended)
     except (Exception, asyncio.CancelledError) as error:  # it is gone already
         session.drop()
         raise translate(error, Phase.CONNECT) from error

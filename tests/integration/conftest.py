@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 pytest.register_assert_rewrite(
-    *(f"tests.integration.{name}" for name in ("twins", "scenarios", "model"))
+    *(
+        f"tests.integration.{name}"
+        for name in ("twins", "scenarios", "model", "every_byte", "soak", "soak_client")
+    )
 )
 
 

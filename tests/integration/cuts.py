@@ -10,14 +10,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from service.api.idempotency import SCOPE
 from service.database import IdempotencyKey
-from tests.integration.fault_proxy import Fault
+from tests.integration.faults import Fault, Way
 from tests.integration.twins import IF_MATCH, KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import httpx
 
     from tests.integration.fault_proxy import FaultProxy, Trap
@@ -49,9 +52,13 @@ class Request:
         """Delete a user."""
         return cls("DELETE", f"/api/users/{user}", None, _argument(user), if_match)
 
-    async def send(self, service: Service, key: str) -> httpx.Response:
-        """Send it to an instance."""
-        headers = {KEY: key} | ({} if self.if_match is None else {IF_MATCH: self.if_match})
+    async def send(
+        self, service: Service, key: str, more: Mapping[str, str] = MappingProxyType({})
+    ) -> httpx.Response:
+        """Send it to an instance, with `more` headers."""
+        headers = {KEY: key, **more}
+        if self.if_match is not None:
+            headers[IF_MATCH] = self.if_match
         return await service.client.request(self.method, self.path, json=self.body, headers=headers)
 
     @property
@@ -93,7 +100,7 @@ class Cut:
         if self.step in {Step.IDLE, Step.CONNECT}:
             await proxy.cut()
             if self.step is Step.CONNECT:
-                proxy.cut_after(self.answer * _BYTES_SENT)
+                proxy.end_after(self.answer * _BYTES_SENT, Way.TO_SERVER)
             return None
         pattern, after = _place(self.step, request, key)
         return proxy.trap(pattern, self.fault, after=after, answer=self.answer)

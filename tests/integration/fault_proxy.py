@@ -9,7 +9,7 @@ It runs on the test's own event loop. What it can do to connections:
 | `reset()`        | accepted and reset at once      | reset                                   |
 | `deafen()`       | accepted and never answered     | silent: bytes vanish, no FIN, no RST    |
 | `cut()`          | untouched                       | reset                                   |
-| `cut_after(n)`   | the next one: reset once the client sent n bytes | untouched              |
+| `end_after(...)` | the first that moves ends after its n-th byte (both kinds)                |
 | `retarget(port)` | led to another server           | untouched                               |
 | `trap(...)`      | fails when the client sends a given text, such as COMMIT (both kinds)     |
 """
@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Self
 
 from ops.embedded import free_port
 from tests.http_server import reset_on_close
+from tests.integration.faults import ByteCut, Ending, Fault, Trap, Way
 
 CONNECT_TIMEOUT = 2.0  # seconds for the proxy's own connection to its target
 CHUNK = 65536
@@ -32,56 +32,12 @@ CHUNK = 65536
 SERVER_NOTICES = 1.0
 
 
-class Fault(Enum):
-    """What a trap does with the bytes that sprang it."""
-
-    CUT_BEFORE = auto()  # they never reach the server; both ends see a reset
-    LOSE_ANSWER = auto()  # the server gets them and answers; the client sees a reset instead
-    CUT_ANSWER = auto()  # the same, in the middle of the answer: the client has its beginning
-    SWALLOW_ANSWER = auto()  # the server gets them and answers; the client hears nothing more
-    HOLD = auto()  # they wait until `Trap.release()`
-
-
 class Mode(Enum):
     """What happens to connections that no trap concerns."""
 
     FORWARD = auto()
     RESET = auto()
     DEAF = auto()
-
-
-@dataclass
-class Trap:
-    """Springs when a client sends `pattern`, for the first `times` occasions.
-
-    `after`: only right after a message that contains this. A prepared statement's text is sent
-    once; its neighbours and its arguments tell later uses.
-    """
-
-    pattern: bytes
-    fault: Fault
-    times: int = 1
-    after: bytes = b""
-    answer: int = 1  # bytes of its answer that CUT_ANSWER lets through
-    count: int = 0  # how often it sprang
-    sprung: asyncio.Event = field(default_factory=asyncio.Event)
-    _released: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def release(self) -> None:
-        """Let what a HOLD holds go on."""
-        self._released.set()
-
-    async def released(self) -> None:
-        """Wait for `release`; the test's own timeout bounds this."""
-        await self._released.wait()
-
-    def springs(self, data: bytes, previous: bytes) -> bool:
-        """Whether it springs on these bytes, which followed `previous`; counts it if so."""
-        if self.count >= self.times or self.pattern not in data or self.after not in previous:
-            return False
-        self.count += 1
-        self.sprung.set()
-        return True
 
 
 class FaultProxy:
@@ -93,7 +49,7 @@ class FaultProxy:
         self._target = ("127.0.0.1", target_port)
         self._server: asyncio.Server | None = None
         self._mode = Mode.FORWARD
-        self._byte_limit: int | None = None
+        self._byte_cuts: list[ByteCut] = []  # no connection has moved since they came
         self._traps: list[Trap] = []
         self._connections: set[_Connection] = set()
 
@@ -110,9 +66,11 @@ class FaultProxy:
         return len(self._connections)
 
     async def forward(self) -> None:
-        """Serve: listen, forward what comes, and forget traps and limits."""
+        """Serve: listen, forward what comes, and forget traps and cuts."""
         self._mode = Mode.FORWARD
-        self._byte_limit = None
+        self._byte_cuts.clear()
+        for connection in self._connections:
+            connection.byte_cuts.clear()
         self._traps.clear()
         if self._server is None:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -147,9 +105,11 @@ class FaultProxy:
         if tasks:
             await asyncio.wait(tasks)
 
-    def cut_after(self, count: int) -> None:
-        """Reset the next connection as soon as its client sent `count` bytes."""
-        self._byte_limit = count
+    def end_after(self, count: int, way: Way, ending: Ending = Ending.RST) -> ByteCut:
+        """End the next connection on which anything moves after `count` bytes; see ByteCut."""
+        cut = ByteCut(way, count, ending)
+        self._byte_cuts.append(cut)
+        return cut
 
     def retarget(self, port: int) -> None:
         """Lead new connections to another server; open ones stay with theirs."""
@@ -167,12 +127,16 @@ class FaultProxy:
         """Find the trap that these bytes spring, if any."""
         return next((trap for trap in self._traps if trap.springs(data, previous)), None)
 
+    def take_byte_cuts(self) -> list[ByteCut]:
+        """Hand the cuts over to the connection on which something moves now."""
+        cuts, self._byte_cuts = self._byte_cuts, []
+        return cuts
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         task = asyncio.current_task()
         assert task is not None
-        connection = _Connection(self, reader, writer, task, self._byte_limit)
-        self._byte_limit = None
+        connection = _Connection(self, reader, writer, task)
         connection.silent = self._mode is Mode.DEAF
         self._connections.add(connection)
         try:
@@ -196,43 +160,42 @@ class _Connection:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         task: asyncio.Task[None],
-        byte_limit: int | None,
     ) -> None:
         self.task = task
         self.silent = False
+        self.byte_cuts: list[ByteCut] = []
         self._proxy = proxy
         self._client = (reader, writer)
         self._server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._byte_limit = byte_limit
         self._trap: Trap | None = None  # says what is to happen to the server's next bytes
         self._ended = False  # by one of its ends, in order
+        self._to_be_finished = False  # in order, by the proxy
 
     async def run(self, host: str, port: int) -> None:
         """Pump both ways until one end closes or something is to fail."""
+        if not self.silent:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                self._server = await asyncio.open_connection(host, port)
+            await self._pump()
         if self.silent:
-            await asyncio.Event().wait()
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            self._server = await asyncio.open_connection(host, port)
+            await self._say_nothing()
+        elif self._to_be_finished:
+            await self._finish()
+
+    async def _pump(self) -> None:
         pumps = [asyncio.create_task(self._to_server()), asyncio.create_task(self._to_client())]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            if self.silent:
-                await asyncio.sleep(SERVER_NOTICES)
-                _reset(self._server[1])
-                await asyncio.Event().wait()
         finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _to_server(self) -> None:
-        assert self._server is not None
-        before, previous, sent = b"", b"", 0
+        before, previous = b"", b""
         while data := await self._client[0].read(CHUNK):
             if self.silent:
                 return
-            limit = None if self._byte_limit is None else self._byte_limit - sent
-            sent += len(data)
             trap = self._proxy.sprung_by(before + data, previous)
             if trap is not None and trap.fault is Fault.CUT_BEFORE:
                 return
@@ -240,9 +203,7 @@ class _Connection:
                 await trap.released()
             elif trap is not None:
                 self._trap = trap
-            self._server[1].write(data[:limit])
-            await self._server[1].drain()
-            if limit is not None and len(data) >= limit:
+            if not await self._pass_on(Way.TO_SERVER, data):
                 return
             before, previous = b"" if trap else data[-16:], data
         self._ended = not self.silent
@@ -256,11 +217,44 @@ class _Connection:
             if self.silent or fault is Fault.LOSE_ANSWER:
                 return
             limit = self._trap.answer if self._trap and fault is Fault.CUT_ANSWER else None
-            self._client[1].write(data[:limit])
-            await self._client[1].drain()
-            if limit is not None:
+            if not await self._pass_on(Way.TO_CLIENT, data[:limit]) or limit is not None:
                 return
         self._ended = not self.silent
+
+    async def _pass_on(self, way: Way, data: bytes) -> bool:
+        """Pass on what the cuts let through; say whether the connection goes on."""
+        assert self._server is not None
+        self.byte_cuts += self._proxy.take_byte_cuts()
+        for cut in self.byte_cuts:
+            data = cut.passing(way, data)
+        _, writer = self._server if way is Way.TO_SERVER else self._client
+        writer.write(data)
+        await writer.drain()
+        struck = next((cut for cut in self.byte_cuts if cut.struck), None)
+        if struck is not None:
+            self.silent |= struck.ending is Ending.SILENCE
+            self._to_be_finished = struck.ending is Ending.FIN
+        return struck is None
+
+    async def _say_nothing(self) -> None:
+        """Let the client wait for as long as it likes; the server is told after a while."""
+        if self._server is not None:
+            await asyncio.sleep(SERVER_NOTICES)
+            _reset(self._server[1])
+        await _ignore(self._client[0])
+
+    async def _finish(self) -> None:
+        """End both ways with FIN, and wait until both ends have answered it.
+
+        What still comes is read: a socket that is closed with bytes unread sends RST.
+        """
+        assert self._server is not None
+        self._ended = True
+        ends = (self._client, self._server)
+        for _, writer in ends:
+            writer.write_eof()
+        async with asyncio.timeout(SERVER_NOTICES):
+            await asyncio.gather(*(_ignore(reader) for reader, _ in ends))
 
     def close(self) -> None:
         """Close both ends: in order when one of them did, else with a reset."""
@@ -271,9 +265,16 @@ class _Connection:
             _reset(writer)
 
 
+async def _ignore(reader: asyncio.StreamReader) -> None:
+    """Read until the other end closes."""
+    while await reader.read(CHUNK):
+        pass
+
+
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST."""
-    sock = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):  # already gone
-        reset_on_close(sock)
+    sock = writer.get_extra_info("socket")  # None: gone already, as uvloop says it
+    with contextlib.suppress(OSError):  # gone already
+        if sock is not None:
+            reset_on_close(sock)
     writer.transport.abort()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
+import secrets
 import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from ops.embedded.pair import APP, OWNER
 
@@ -24,6 +27,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATION_TIMEOUT = 60.0  # seconds for Alembic, which needs about one
 EVENTUALLY = 20.0  # seconds for anything that takes one at most on an idle machine
+LEFT_BEHIND = """
+    WITH ours AS (SELECT * FROM pg_stat_activity
+                   WHERE datname = current_database() AND starts_with(application_name, $1))
+    SELECT (SELECT count(*) FROM ours WHERE xact_start IS NOT NULL)
+         + (SELECT count(*) FROM pg_locks JOIN ours USING (pid) WHERE locktype = 'advisory')
+"""
+# What asyncpg leaves behind when connecting is given up in the turn in which TCP connects.
+DRIVERS_OWN = "unexpected connection_lost() call"
 _numbers = itertools.count(1)
 _unused: list[str] = []
 
@@ -80,6 +91,23 @@ async def through(port: int, database: str = "postgres", user: str = APP) -> asy
     )
 
 
+async def left_behind(onlooker: asyncpg.Connection, instance: str) -> int:
+    """Count the transactions and advisory locks that an instance has at a server."""
+    return int(await onlooker.fetchval(LEFT_BEHIND, f"{instance}/"))
+
+
+def what_nobody_awaits() -> list[dict[str, Any]]:
+    """Return a list that gets what fails on this event loop and is nobody's result."""
+    found: list[dict[str, Any]] = []
+
+    def note(_: object, context: dict[str, Any]) -> None:
+        if str(context.get("exception")) != DRIVERS_OWN:
+            found.append(context)
+
+    asyncio.get_running_loop().set_exception_handler(note)
+    return found
+
+
 async def eventually(what: str, condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait until `condition` is true, EVENTUALLY seconds at most; fail naming `what`."""
     try:
@@ -91,3 +119,14 @@ async def eventually(what: str, condition: Callable[[], bool | Awaitable[bool]])
                 await asyncio.sleep(0.02)
     except TimeoutError:
         pytest.fail(f"gave up after {EVENTUALLY:g} s waiting for {what}")
+
+
+def seeded(name: str) -> random.Random:
+    """Return a source of chance that can be had again: its seed is printed, SEED overrides it.
+
+    `make check` has the same one each time, `make check-long` a new one.
+    """
+    long = settings.get_current_profile_name() == "long"
+    seed = os.environ.get("SEED") or (secrets.token_hex(4) if long else "holdfast")
+    print(f"{name}: SEED={seed}")
+    return random.Random(f"{name} {seed}")  # noqa: S311 - no secret

@@ -322,34 +322,6 @@ async def test_commit_in_doubt_at_the_deadline_is_said(
         assert await rows(admin, "doubtful") == 1
 
 
-@pytest.mark.uvloop
-async def test_conversation_cut_anywhere(
-    stack: EmbeddedStack, database: str, admin: asyncpg.Connection
-) -> None:
-    """Wherever a conversation breaks off: the client gets 201, and there is one row."""
-    attempts = set()
-    async with (
-        FaultProxy(stack.primary.port) as proxy,
-        running_service(
-            database, proxy.port, stack.standby.port, db_write_pool_min=0, db_probe_interval=60
-        ) as service,
-    ):
-        # From the first byte of the login to past the last of the question that follows COMMIT,
-        # at about 1800. COMMIT itself has 45 bytes: no step can miss it.
-        for count in range(1, 2400, 29):
-            await proxy.cut()
-            await eventually("the pool to notice", lambda: service.pool("write")["size"] == 0)
-            proxy.cut_after(count)
-            response = await service.create(f"cut-{count}")
-            assert response.status_code == 201, (count, response.text)
-            assert await rows(admin, f"cut-{count}") == 1, count
-            attempts.add(response.headers["X-Attempts"] != "1")
-        # The range was wide enough: cut before COMMIT, in it, after it, and never.
-        for outcome in ("applied", "absent"):
-            assert service.metric("holdfast_database_resolved_commits_total", outcome=outcome) >= 1
-    assert attempts == {True, False}
-
-
 # ---------------------------------------------------------------- committed locally
 async def test_cancelled_replication_wait_is_said(
     disturbed_stack: EmbeddedStack,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.integration.fault_proxy import Fault, FaultProxy
-from tests.integration.support import superuser, through
+from tests.http_server import reset_on_close
+from tests.integration.faults import Ending, Fault, Way
+from tests.integration.support import eventually, superuser, through
 
 if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
+    from tests.integration.fault_proxy import FaultProxy
 
 CONNECTION_LOST = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError)
 SILENCE = 0.3  # seconds after which a healthy loopback database would long have answered
@@ -72,13 +74,98 @@ async def test_cut_spares_the_listener(proxy: FaultProxy) -> None:
     await after.close()
 
 
-async def test_cuts_after_a_number_of_bytes(proxy: FaultProxy) -> None:
+STARTUP = (196608).to_bytes(4) + b"user\0postgres\0database\0postgres\0\0"
+LOGIN = (len(STARTUP) + 4).to_bytes(4) + STARTUP
+
+
+async def test_ends_after_a_number_of_bytes_of_the_client(proxy: FaultProxy) -> None:
     """A client that sends less than the limit is served, and reset once it sends more."""
-    proxy.cut_after(1000)
+    cut = proxy.end_after(1000, Way.TO_SERVER)
     connection = await through(proxy.port)
     assert await connection.fetchval("SELECT 1") == 1
     with pytest.raises(CONNECTION_LOST):
         await connection.fetchval(f"SELECT {'1 + ' * 300} 0")
+    assert cut.struck
+    assert len(cut.seen) == 1000
+
+
+@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("count", [0, 5])
+async def test_ends_after_a_number_of_bytes_of_the_server(
+    proxy: FaultProxy, count: int, ending: Ending
+) -> None:
+    """The client gets as many bytes, and then an end, a reset or nothing."""
+    cut = proxy.end_after(count, Way.TO_CLIENT, ending)
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    writer.write(LOGIN)
+    assert await reader.readexactly(count) == b"R\0\0\0\x08"[:count]
+    if ending is Ending.FIN:
+        assert await reader.read() == b""
+    else:
+        with pytest.raises(ConnectionResetError if ending is Ending.RST else TimeoutError):
+            await asyncio.wait_for(reader.read(), SILENCE)
+    writer.close()
+    assert cut.struck
+
+
+@pytest.mark.parametrize("ending", Ending)
+async def test_the_server_learns_of_an_end(
+    stack: EmbeddedStack, proxy: FaultProxy, ending: Ending
+) -> None:
+    """A message that is cut never runs, and the session ends at the server, too."""
+    connection = await through(proxy.port)
+    pid = connection.get_server_pid()
+    proxy.end_after(10, Way.TO_SERVER, ending)  # on the open connection, from here on
+    with pytest.raises((TimeoutError, *CONNECTION_LOST)):
+        await connection.execute("SELECT pg_sleep(10)", timeout=SILENCE)
+    connection.terminate()
+    async with superuser(stack, "postgres") as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+
+        async def gone() -> bool:
+            return await admin.fetchval(query, pid) == 0
+
+        await eventually("the server's session to end", gone)
+    await eventually("the proxy to be rid of it", lambda: proxy.open_connections == 0)
+
+
+@pytest.mark.uvloop
+async def test_cut_ends_the_server_side_of_a_client_that_has_gone(
+    stack: EmbeddedStack, proxy: FaultProxy
+) -> None:
+    """Nothing is left of a silent connection whose client was reset before the cut."""
+    connection = await through(proxy.port)
+    pid = connection.get_server_pid()
+    proxy.end_after(10, Way.TO_SERVER, Ending.SILENCE)
+    with pytest.raises(TimeoutError):
+        await connection.execute("SELECT 1", timeout=SILENCE)
+    (silent,) = proxy._connections
+    reset_on_close(connection._transport.get_extra_info("socket"))
+    connection.terminate()
+    await eventually("the proxy to hear of it", silent._client[1].transport.is_closing)
+    await proxy.cut()
+    async with superuser(stack, "postgres") as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+
+        async def gone() -> bool:
+            return await admin.fetchval(query, pid) == 0
+
+        await eventually("the server's session to end", gone)
+
+
+async def test_an_end_is_for_the_first_that_moves(proxy: FaultProxy) -> None:
+    """An end that was asked for meets one connection alone, and `forward` takes it back."""
+    quiet, busy = await through(proxy.port), await through(proxy.port)
+    proxy.end_after(1, Way.TO_CLIENT)
+    with pytest.raises(CONNECTION_LOST):
+        await busy.fetchval("SELECT 1")
+    assert await quiet.fetchval("SELECT 1") == 1
+    cut = proxy.end_after(1000, Way.TO_CLIENT)
+    assert await quiet.fetchval("SELECT 1") == 1
+    await proxy.forward()
+    assert len(await quiet.fetchval("SELECT repeat('x', 2000)")) == 2000
+    assert not cut.struck
+    await quiet.close()
 
 
 @pytest.mark.parametrize(
@@ -111,8 +198,7 @@ async def test_cuts_an_answer_in_the_middle(proxy: FaultProxy) -> None:
     """The client gets as many bytes of the answer as were let through, and then a reset."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     trap = proxy.trap(b"user", Fault.CUT_ANSWER, answer=5)
-    startup = b"user\0postgres\0database\0postgres\0\0"
-    writer.write((len(startup) + 8).to_bytes(4) + (196608).to_bytes(4) + startup)
+    writer.write(LOGIN)
     assert await reader.readexactly(5) == b"R\0\0\0\x08"
     with pytest.raises(ConnectionResetError):
         await reader.read()

@@ -43,22 +43,31 @@ kinds = {name: getattr(errors, name) for name in errors.__all__}
 print(json.dumps({name: answer(kind, (b"idempotency-key", b"k7")) for name, kind in kinds.items()}))
 assert "idempotency-key" not in answer(errors.Unavailable)[1]
 """
-# Pays within a short deadline, and says whether the session was encrypted.
+# Pays; says whether the session is encrypted, or what is wrong with the server's certificate.
 ENCRYPTED = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-PAY_BRIEFLY = """
-import asyncio, dataclasses, os
-from ledger.database import Database, RetryPolicy
-from ledger.errors import Unavailable
+PAY = """
+import asyncio, os
+from ledger.database import Database, Observer, Role
 from ledger.payments import Ledger
 from ledger.settings import OPTIONS
 
+class Watcher(Observer):
+    def __init__(self):
+        self.refused = asyncio.get_running_loop().create_future()
+
+    def failure(self, role, error):
+        if role is Role.WRITE and "certificate" in str(error) and not self.refused.done():
+            self.refused.set_result(str(error))
+
 async def main():
-    options = dataclasses.replace(OPTIONS, retry=RetryPolicy(deadline=2))
-    async with Database(options) as database:
-        try:
-            await Ledger(database).pay("order-tls", "grace", 1)
-        except Unavailable as error:
-            return error
+    watcher = Watcher()
+    async with Database(OPTIONS, watcher) as database:
+        paying = asyncio.create_task(Ledger(database).pay("order-tls", "grace", 1))
+        await asyncio.wait([paying, watcher.refused], return_when=asyncio.FIRST_COMPLETED)
+        if watcher.refused.done():
+            paying.cancel()
+            return watcher.refused.result()
+        await paying
         async with database.write() as connection:
             return await connection.fetchval(os.environ["ENCRYPTED"])
 
@@ -152,5 +161,5 @@ class Folder:
 
 
 def paid(ledger: Folder, **environment: str) -> str:
-    """Pay in the environment; "True": by TLS, "False": in clear text, else why not."""
-    return ledger.python(PAY_BRIEFLY, ENCRYPTED=ENCRYPTED, **environment)
+    """Pay in the environment; "True": by TLS; "False": in clear text; else, why not."""
+    return ledger.python(PAY, ENCRYPTED=ENCRYPTED, **environment)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -160,7 +161,6 @@ def test_it_serves(server: httpx.Client) -> None:
     again = server.post("/payments", json=order, headers=headers)
     assert (first.status_code, again.status_code) == (201, 201), first.text
     assert first.json() == again.json()
-    assert "Durability" not in first.headers
     seen = {"Consistency-Token": first.headers["Consistency-Token"]}
     assert server.get("/accounts/alan", headers=seen).json() == {"cents": 700}
     other = server.post("/payments", json=order | {"cents": 1}, headers=headers)
@@ -171,6 +171,20 @@ def test_it_serves(server: httpx.Client) -> None:
     assert other.json()["detail"].startswith("This idempotency key was used")
     bad = server.get("/accounts/alan", headers={"Consistency-Token": "none"})
     assert (bad.status_code, bad.json()["title"]) == (400, "The consistency token cannot be used")
+
+
+def test_it_tells_that_a_write_is_on_one_node(
+    disturbed_stack: EmbeddedStack, server: httpx.Client
+) -> None:
+    """With no standby to wait for, a payment is answered `Durability: local`."""
+    disturbed_stack.set_synchronous(on=False)
+
+    def is_told() -> bool:  # sessions read the setting a moment later
+        key = {"Idempotency-Key": f"order-{uuid4()}"}
+        paid = server.post("/payments", json={"account": "rosa", "cents": 1}, headers=key)
+        return paid.headers.get("Durability") == "local"
+
+    wait_until(is_told, SERVES_WITHIN, "a payment to be marked `local`")
 
 
 def test_the_handler_answers_each_error(ledger: Folder) -> None:

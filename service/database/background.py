@@ -75,13 +75,15 @@ class Background:
             await asyncio.sleep(self.pause())
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Begin anew if the task ended though nobody stopped it: somebody else cancelled it."""
-        if task is not self._task:
-            return
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._observer.background_failed(self.name, error or RuntimeError("It returned"))
-        task.get_loop().call_later(RESTART, partial(self._restart, task))
+        """See to it that the task begins anew, if it ended though nobody stopped it.
+
+        Told with the new beginning: a loop that ends cancels its tasks as well, and then no more.
+        """
+        if task is self._task:
+            task.get_loop().call_later(RESTART, partial(self._restart, task))
 
     def _restart(self, ended: asyncio.Task[None]) -> None:
         if self._task is ended:
+            error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
+            self._observer.background_failed(self.name, error or RuntimeError("It returned"))
             self.start()

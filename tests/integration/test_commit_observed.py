@@ -62,7 +62,7 @@ class Marks:
         async def insert(connection: WriteConnection) -> int:
             return int(await connection.fetchval(MARK, mark))
 
-        key = IdempotencyKey.of(str(mark), owner="", request=b"")
+        key = IdempotencyKey.of(str(mark), scope="", request=b"")
         return (await self.database.write_once(key, PlainJson(int), insert)).replayed
 
     async def plainly(self, mark: int) -> None:

@@ -138,6 +138,11 @@ async def assert_whole(service: Service, admin: Any) -> None:  # noqa: ANN401 - 
     assert {answer.status_code for answer in answers} == {200}
     assert all(task.alive for task in service.app.state.database.tasks)
 
+    async def read_by_a_reader() -> bool:
+        return bool((await service.get("/api/users?limit=1")).headers["X-Route"] == "read")
+
+    await eventually("the read endpoint to serve again", read_by_a_reader)
+
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("error", ERRORS, ids=IDS)

@@ -71,7 +71,7 @@ async def test_sessions_that_began_together_do_not_end_together(
     ages = []
     for _ in range(SESSIONS):
         started = time.monotonic()
-        session = await connect(endpoint, options, Role.WRITE)
+        session = await connect(endpoint, options, Role.WRITE, lambda _: None)
         took = time.monotonic() - started
         ages.append(session.expires_at - started - took)
         await session.close(timeout=5)

@@ -40,7 +40,7 @@ class Background:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=self._bound)
 
     async def turn(self) -> None:
         """Work once, within the bound. Raises nothing but this task's own cancellation."""

@@ -119,8 +119,11 @@ class Pool:
             self._retire(session)
 
     async def fill(self) -> None:
-        """Open sessions until there are `floor`, one after another. Raises DatabaseError."""
-        while not self._closed and self._lasting < self.floor:
+        """Open sessions up to `floor`, in as many attempts at most. Raises DatabaseError."""
+        for _ in range(self.floor):
+            lasting = self.size + len(self._opening) - len(self._farewells)
+            if self._closed or lasting >= self.floor:
+                return
             if (refusal := self.endpoint.admit()) is not None:
                 raise refusal
             task = self._start(None)
@@ -228,11 +231,6 @@ class Pool:
             else:
                 waiter.fail(refusal)
                 self._queue.leave(waiter)
-
-    @property
-    def _lasting(self) -> int:
-        """The number of sessions that are open and stay, or are being opened."""
-        return self.size + len(self._opening) - len(self._farewells)
 
     def _may_connect(self) -> bool:
         """Say whether there is room for one session more, and nothing to be awaited before."""

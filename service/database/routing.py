@@ -40,7 +40,7 @@ from service.errors import CommitInDoubt, EndpointUnreachable, TokenAhead
 
 T = TypeVar("T")
 
-STALE_PROBES = 3
+STALE_PROBES = 3  # that a prober may miss until /health calls its endpoint's state stale
 CLOSE_BOUND = 2.0  # seconds for connections on loan when the pools are closed
 
 

@@ -50,7 +50,7 @@ async def test_head_is_get_without_a_body(running: Running) -> None:
     """The same status and headers, nothing behind them, and the connection goes on."""
     url = f"{running.url}/api/users"
     made = await running.client.post(url, json={"email": "head@example.com", "name": "Head"})
-    for path in (made.headers["Location"], "/health", "/docs", "/api/users/0", "/nowhere"):
+    for path in (made.headers["Location"], "/livez", "/docs", "/api/users/0", "/nowhere"):
         got = await running.client.get(running.url + path)
         head = await running.client.head(running.url + path)
         assert head.content == b""

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from ops.embedded import EmbeddedStack
+    from service.database import Observer
 
 
 @asynccontextmanager
 async def warm_database(
-    stack: EmbeddedStack, name: str, port: int, sessions: int, **options: object
+    stack: EmbeddedStack,
+    name: str,
+    port: int,
+    sessions: int,
+    observer: Observer | None = None,
+    **options: object,
 ) -> AsyncIterator[Database]:
     """Open a database whose write pool, on `port`, has as many idle sessions as it may have.
 
@@ -31,7 +37,7 @@ async def warm_database(
         **options,
     }
     chosen = DatabaseOptions(write=writer, read=reader, name=name, user=APP, **settings)
-    async with Database(chosen) as database:
+    async with Database(chosen, observer) as database:
         pool, _ = database.pools
         await eventually("the write pool to be warm", lambda: pool.idle == sessions)
         yield database

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from service.database.deadline import Deadline
-from service.errors import ConnectionLost, DatabaseError, Unavailable
+from service.database.observer import Observer, Role
+from service.errors import (
+    ConnectionLost,
+    DatabaseError,
+    EndpointUnreachable,
+    PoolExhausted,
+    Unavailable,
+)
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
 from tests.integration.support import eventually, superuser
@@ -160,6 +167,62 @@ async def test_a_session_past_its_age_is_replaced(
             return await backend(pool) != first
 
         await eventually("another session to be lent", replaced)
+
+
+# ---------------------------------------------------------------- waiting, and opening
+@pytest.mark.parametrize(("patience", "deadline"), [(SHORT, PATIENT), (PATIENT, SHORT)])
+async def test_a_wait_ends_at_the_first_of_its_bounds(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy, patience: float, deadline: float
+) -> None:
+    """The pool's own bound, or the deadline of the unit of work."""
+    async with warm_database(stack, database, proxy.port, 1, acquire_timeout=patience) as heart:
+        pool, _ = heart.pools
+        async with lent(pool):
+            started = time.monotonic()
+            with pytest.raises(PoolExhausted):
+                async with pool.lend(Deadline.after(deadline)):
+                    pytest.fail("there was no session to lend")
+            assert SHORT / 2 < time.monotonic() - started < PATIENT / 2
+        assert await backend(pool) > 0
+
+
+async def test_no_time_left_is_no_wait(pool: Pool) -> None:
+    """A deadline that has passed lends nothing, though a session is idle."""
+    with pytest.raises(PoolExhausted):
+        async with pool.lend(Deadline.after(-1)):
+            pytest.fail("lent past the deadline")
+    assert pool.idle == SESSIONS
+
+
+async def test_filling_tells_what_failed_and_counts_it(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """A pool below its floor whose endpoint is away: one attempt, an error, one failure told."""
+
+    class Failures(Observer):
+        def __init__(self) -> None:
+            self.told: list[DatabaseError] = []
+
+        def failure(self, role: Role, error: DatabaseError) -> None:
+            assert role is Role.WRITE
+            self.told.append(error)
+
+    failures = Failures()
+    async with warm_database(stack, database, proxy.port, SESSIONS, observer=failures) as heart:
+        pool, _ = heart.pools
+        await proxy.refuse()
+        await eventually("the pool to notice", lambda: pool.size == 0)
+        with pytest.raises(EndpointUnreachable) as raised:
+            await pool.fill()
+        assert failures.told == [raised.value]
+        await proxy.forward()
+
+        async def filled() -> bool:
+            with suppress(EndpointUnreachable):  # not yet: attempts keep a pace
+                await pool.fill()
+            return pool.idle == SESSIONS
+
+        await eventually("the pool to be full again", filled)
 
 
 # ---------------------------------------------------------------- closing

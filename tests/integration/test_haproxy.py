@@ -91,6 +91,7 @@ async def test_two_writable_nodes_get_no_writes(disturbed_stack: EmbeddedStack) 
     stack.failover()
     stack.standby.start()  # as it was, a primary
     stack.haproxy.wait_up("pg_primary", BOTH)
+    stack.haproxy.wait_up("pg_any", BOTH)  # checked by itself, less often
     assert await all_reached(stack.write_port) == {None}
     assert await all_reached(stack.read_port) == {stack.primary.port, stack.standby.port}
 

@@ -354,6 +354,17 @@ def test_backoff_has_full_jitter_within_its_bounds(number: int, first: float, mo
     assert wait <= first * 2.0 ** min(number - 1, 32)
 
 
+def test_a_wait_leaves_half_of_the_time_for_what_follows() -> None:
+    """Near the deadline the next attempt comes early enough to be worth it."""
+    policy = RetryPolicy(backoff_first=0.01, backoff_most=1000.0)
+
+    waits = [policy.wait(LOST, 33, left=0.1) for _ in range(50)]
+
+    # Of 50 draws up to 1000 s all but a few are above the bound.
+    assert max(filter(None, waits)) == pytest.approx(0.05)
+    assert policy.wait(LOST, 33, left=0.01) is None
+
+
 def test_backoff_is_spread() -> None:
     """Waits of the same attempt differ, so that held requests do not all come at once."""
     policy = RetryPolicy()

@@ -30,14 +30,21 @@ AT_ONCE = 1.0  # seconds in which a write that nothing holds up is answered, on 
 # Seconds for a purge that nothing holds up; far below its own bound, after which it gives up.
 UNHINDERED = 3.0
 
-# The database itself counts the batches and the keys of each.
+# The database itself counts the batches and the keys of each, and knows how old these were.
 COUNT_BATCHES = """
-    CREATE TABLE batches (keys bigint);
+    CREATE TABLE batches (id serial, keys bigint, oldest timestamptz, newest timestamptz);
     CREATE FUNCTION count_batch() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS
-        'BEGIN INSERT INTO batches SELECT count(*) FROM gone; RETURN NULL; END';
+        'BEGIN INSERT INTO batches (keys, oldest, newest)
+               SELECT count(*), min(expires_at), max(expires_at) FROM gone; RETURN NULL; END';
     CREATE TRIGGER batches AFTER DELETE ON idempotency_keys
         REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION count_batch();
+"""
+
+
+OLDEST_FIRST = """
+    SELECT bool_and(before IS NULL OR oldest > before)
+      FROM (SELECT oldest, lag(newest) OVER (ORDER BY id) AS before FROM batches) AS each
 """
 
 
@@ -81,6 +88,7 @@ async def test_purger_removes_what_has_expired(pair: Twins) -> None:
     assert await found.purge() == EXPIRED
     batches = await pair.sql("SELECT array_agg(keys ORDER BY keys DESC) FROM batches")
     assert batches == [BATCH, BATCH, EXPIRED - 2 * BATCH]
+    assert await pair.sql(OLDEST_FIRST)
     assert await pair.keys() == 1
     assert (await create(pair.second, "living", "living")).headers[REPLAYED] == "true"
 

@@ -218,18 +218,14 @@ async def test_waiting_for_a_session(stack: EmbeddedStack, database: str, moment
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("task", ["Pool._open_one", "Session.say_farewell"])
-async def test_tasks_of_the_pool(
-    stack: EmbeddedStack, database: str, task: str, moment: Moment
-) -> None:
-    """Whoever cancels a task that opens or closes a session: who waits for it is served."""
+async def test_tasks_of_the_pool(stack: EmbeddedStack, database: str, moment: Moment) -> None:
+    """Whoever cancels a task that opens a session: who waits for it is served."""
     async with world(stack, database) as here:
         loop = asyncio.get_running_loop()
         for step in range(1, STEPS_MOST):
             for pool in here.database.pools:
                 pool.expire()
-            here.aging = "farewell" in task
-            stepped = SteppedTasks(task, step, moment)
+            stepped = SteppedTasks("Pool._open_one", step, moment)
             loop.set_task_factory(stepped)
             try:
                 work = [here.create(f"opened-{step}-{number}") for number in range(COMPANIONS)]
@@ -237,7 +233,6 @@ async def test_tasks_of_the_pool(
                     await asyncio.gather(*work)
             finally:
                 loop.set_task_factory(None)
-                here.aging = False
             await here.assert_whole()
             if not stepped.struck:
                 assert step > 1, "no such task had a wait"

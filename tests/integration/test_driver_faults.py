@@ -198,23 +198,6 @@ async def test_endings(
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=IDS)
-async def test_farewells(
-    stack: EmbeddedStack, database: str, error: Callable[[], BaseException]
-) -> None:
-    """A session that is closed in order, and fails to: nobody hears of it, and it is gone."""
-    async with service_on(stack, database) as service, superuser(stack, database) as admin:
-        assert (await service.create("before")).status_code == 201
-        saboteur = Saboteur(error, 1, after=False)
-        with patched(Session, "close", saboteur.awaited(Session.close)):
-            for pool in service.app.state.database.pools:
-                pool.expire()
-                pool.trim()
-            await eventually("the farewell", lambda: saboteur.struck)
-            await assert_survives(service, saboteur, "farewell", admin)
-        await assert_whole(service, admin)
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=IDS)
 async def test_background(
     stack: EmbeddedStack, database: str, error: Callable[[], BaseException]
 ) -> None:

@@ -14,7 +14,6 @@ from service.errors import ConnectionLost
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
 from tests.integration.service_client import running_service
-from tests.integration.support import superuser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,13 +38,6 @@ AT_COMMIT = """
     CREATE CONSTRAINT TRIGGER look AFTER INSERT ON users
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look();
 """
-
-
-@pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Look at the test's database, past every proxy."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 @pytest.fixture

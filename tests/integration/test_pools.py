@@ -20,7 +20,7 @@ from service.errors import (
 )
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
-from tests.integration.support import eventually, superuser
+from tests.integration.support import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,13 +36,6 @@ SESSIONS = 2
 PATIENT = 10.0  # seconds for what takes milliseconds
 SHORT = 0.3  # seconds for what is meant to run out of time
 PID = "SELECT pg_backend_pid()"
-
-
-@pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Look at the test's database, past every proxy."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 @pytest.fixture

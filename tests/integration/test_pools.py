@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.database import Database
 from service.database.deadline import Deadline
 from service.database.observer import Observer, Role
 from service.errors import (
+    CommitInDoubt,
     ConnectionLost,
     DatabaseError,
+    DatabaseFailure,
     EndpointUnreachable,
     PoolExhausted,
     Unavailable,
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from ops.embedded import EmbeddedStack
-    from service.database import Database
     from service.database.pools import Pool
     from tests.integration.fault_proxy import FaultProxy
 
@@ -36,6 +38,23 @@ SESSIONS = 2
 PATIENT = 10.0  # seconds for what takes milliseconds
 SHORT = 0.3  # seconds for what is meant to run out of time
 PID = "SELECT pg_backend_pid()"
+
+
+class Failures(Observer):
+    """Keeps the failures that are told of the write pool."""
+
+    def __init__(self) -> None:
+        self.told: list[DatabaseError] = []
+
+    @property
+    def kinds(self) -> list[str]:
+        """What they are called in metrics."""
+        return [each.kind for each in self.told]
+
+    def failure(self, role: Role, error: DatabaseError) -> None:
+        """Keep it."""
+        assert role is Role.WRITE
+        self.told.append(error)
 
 
 @pytest.fixture
@@ -109,6 +128,40 @@ async def test_a_lost_session_costs_all_of_its_age(pool: Pool, admin: asyncpg.Co
     with pytest.raises(ConnectionLost):
         await lose()
     assert not await all_backends(pool) & before
+
+
+async def test_a_commit_in_doubt_costs_all_of_its_age(
+    heart: Database, pool: Pool, proxy: FaultProxy
+) -> None:
+    """Its session was lost, like any other."""
+    before = await all_backends(pool)
+
+    async def commit() -> None:
+        async with heart.write() as connection:
+            await connection.fetchval("SELECT 1")
+
+    proxy.trap(b"COMMIT", Fault.LOSE_ANSWER)
+    with pytest.raises(CommitInDoubt):
+        await commit()
+    assert not await all_backends(pool) & before
+
+
+async def test_what_the_server_refuses_costs_no_session(pool: Pool) -> None:
+    """It answered: the session is in order, and the others are."""
+    before = await all_backends(pool)
+    with pytest.raises(DatabaseFailure):
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            await link.fetchval("SELECT 1 / 0")
+    assert await all_backends(pool) == before
+    assert not pool.endpoint.paced
+
+
+async def test_a_session_that_has_just_ended_is_not_lent(pool: Pool) -> None:
+    """Not even in the turn of the event loop in which the pool has not heard of it yet."""
+    first = await backend(pool)
+    pool._idle[-1].terminate()
+    assert pool.idle == SESSIONS
+    assert await backend(pool) != first
 
 
 async def test_the_loss_of_an_older_session_costs_no_newer_one(
@@ -191,15 +244,6 @@ async def test_filling_tells_what_failed_and_counts_it(
     stack: EmbeddedStack, database: str, proxy: FaultProxy
 ) -> None:
     """A pool below its floor whose endpoint is away: one attempt, an error, one failure told."""
-
-    class Failures(Observer):
-        def __init__(self) -> None:
-            self.told: list[DatabaseError] = []
-
-        def failure(self, role: Role, error: DatabaseError) -> None:
-            assert role is Role.WRITE
-            self.told.append(error)
-
     failures = Failures()
     async with warm_database(stack, database, proxy.port, SESSIONS, observer=failures) as heart:
         pool, _ = heart.pools
@@ -218,7 +262,88 @@ async def test_filling_tells_what_failed_and_counts_it(
         await eventually("the pool to be full again", filled)
 
 
+async def test_filling_counts_what_is_being_opened(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Somebody waits for a session that will fill the pool: no other is opened."""
+    async with warm_database(stack, database, proxy.port, 1) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        accepted = proxy.accepted
+        await asyncio.wait_for(pool.fill(), PATIENT)
+        assert proxy.accepted == accepted
+        login.release()
+        assert await waiter > 0
+
+
+async def test_a_login_that_fails_is_counted_once(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Whoever waits for it is told, and counts it."""
+    failures = Failures()
+    async with warm_database(stack, database, proxy.port, 1, observer=failures) as heart:
+        pool, _ = heart.pools
+        await proxy.refuse()
+        await eventually("the pool to notice", lambda: pool.size == 0)
+        with pytest.raises(EndpointUnreachable) as raised:
+            await backend(pool)
+        assert failures.told == [raised.value]
+
+
+async def test_a_login_that_fails_when_nobody_waits_is_counted(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Whoever waited for it has given up before: a silent node is known by such counts alone."""
+    failures = Failures()
+    async with warm_database(
+        stack, database, proxy.port, 1, observer=failures, acquire_timeout=SHORT
+    ) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        proxy.deafen()
+        with pytest.raises(PoolExhausted):
+            await backend(pool)
+        assert failures.kinds == ["exhausted"]
+        await eventually("the login to fail", lambda: len(failures.told) > 1)
+        assert failures.kinds == ["exhausted", "timeout"]
+
+
 # ---------------------------------------------------------------- closing
+async def test_what_is_not_open_lends_and_opens_nothing(
+    heart: Database, pool: Pool, proxy: FaultProxy
+) -> None:
+    """Neither before it was opened nor after it was closed; filling it is no error."""
+    assert pool.size == SESSIONS
+    await heart.close()
+    never = Database(heart._options)
+    accepted = proxy.accepted
+    for each in (pool, never.pools[0]):
+        with pytest.raises(Unavailable):
+            await backend(each)
+        await each.fill()
+    assert proxy.accepted == accepted
+
+
+async def test_closing_ends_a_login(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> None:
+    """Whoever waits for it is told why, the login is over when closing is, and it did not fail."""
+    failures = Failures()
+    async with warm_database(stack, database, proxy.port, 1, observer=failures) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        async with asyncio.timeout(PATIENT / 2):
+            await pool.close(PATIENT)
+        assert not [each for each in asyncio.all_tasks() if each.get_name() == "connect-write"]
+        with pytest.raises(Unavailable):
+            await waiter
+        assert failures.kinds == ["stopping"]
+
+
 async def test_closing_waits_no_longer_than_its_bound(heart: Database, pool: Pool) -> None:
     """A loan that does not come back is closed under whoever holds it."""
 

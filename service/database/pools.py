@@ -268,8 +268,6 @@ class Pool:
     def _forget(self, session: object) -> None:
         """Note that a session is closed: by us, by the server, or on the way."""
         assert isinstance(session, Session)  # noqa: S101 - asyncpg says so less exactly
-        if session not in self._sessions:
-            return
         self._sessions.discard(session)
         if session in self._idle:
             self._idle.remove(session)

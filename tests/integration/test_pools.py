@@ -232,11 +232,44 @@ async def test_a_wait_ends_at_the_first_of_its_bounds(
         assert await backend(pool) > 0
 
 
+async def test_whoever_is_served_waits_no_more(pool: Pool) -> None:
+    """From the moment at which a session comes back: who asks next does not stand behind him."""
+    async with lent(pool):
+        async with lent(pool):
+            waiter = asyncio.create_task(backend(pool))
+            await eventually("somebody to wait", lambda: pool.waiting == 1)
+        assert pool.waiting == 0
+    assert await waiter > 0
+
+
+async def test_whoever_is_refused_waits_no_more(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """One login fails: all who waited are told in the same turn of the event loop."""
+    waiting: list[int] = []
+
+    class Waiting(Observer):
+        def failure(self, role: Role, error: DatabaseError) -> None:
+            assert role is Role.WRITE
+            assert isinstance(error, EndpointUnreachable)
+            waiting.append(pool.waiting)
+
+    async with warm_database(stack, database, proxy.port, 1, observer=Waiting()) as heart:
+        pool, _ = heart.pools
+        await proxy.refuse()
+        await eventually("the pool to notice", lambda: pool.size == 0)
+        work = [backend(pool) for _ in range(3)]
+        failed = await asyncio.gather(*work, return_exceptions=True)
+        assert {type(each) for each in failed} == {EndpointUnreachable}
+        assert waiting == [0, 0, 0]
+
+
 async def test_no_time_left_is_no_wait(pool: Pool) -> None:
     """A deadline that has passed lends nothing, though a session is idle."""
-    with pytest.raises(PoolExhausted):
+    with pytest.raises(PoolExhausted) as refused:
         async with pool.lend(Deadline.after(-1)):
             pytest.fail("lent past the deadline")
+    assert refused.value.kind == "deadline"
     assert pool.idle == SESSIONS
 
 
@@ -327,6 +360,11 @@ async def test_what_is_not_open_lends_and_opens_nothing(
     assert proxy.accepted == accepted
 
 
+def logins() -> int:
+    """How many sessions are being opened to write with."""
+    return [each.get_name() for each in asyncio.all_tasks()].count("connect-write")
+
+
 async def test_closing_ends_a_login(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> None:
     """Whoever waits for it is told why, the login is over when closing is, and it did not fail."""
     failures = Failures()
@@ -336,9 +374,10 @@ async def test_closing_ends_a_login(stack: EmbeddedStack, database: str, proxy: 
         login = proxy.trap(b"under-test", Fault.HOLD)
         waiter = asyncio.create_task(backend(pool))
         await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        assert logins() == 1
         async with asyncio.timeout(PATIENT / 2):
             await pool.close(PATIENT)
-        assert not [each for each in asyncio.all_tasks() if each.get_name() == "connect-write"]
+        assert logins() == 0
         with pytest.raises(Unavailable):
             await waiter
         assert failures.kinds == ["stopping"]

@@ -166,7 +166,7 @@ class Pool:
         bound = min(self._options.acquire_timeout, deadline.remaining())
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
-        if not self._queue and (session := self._take()) is not None:
+        if (session := self._take()) is not None:  # so nobody waits: see `_look`
             return session
         return await self._wait(bound)
 
@@ -208,7 +208,10 @@ class Pool:
         self._look()
 
     def _look(self) -> None:
-        """Serve the wait queue with what there is. Wanted after every change."""
+        """Serve the wait queue with what there is. Wanted after every change.
+
+        So nobody waits while a session is idle.
+        """
         while (waiter := self._queue.first()) is not None:
             session = self._take()
             if session is None:

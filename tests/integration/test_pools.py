@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.database import Database
+from service.database import Database, pools
 from service.database.deadline import Deadline
+from service.database.endpoint import HELD_BACK
 from service.database.observer import Observer, Role
 from service.errors import (
     CommitInDoubt,
@@ -18,6 +19,7 @@ from service.errors import (
     DatabaseError,
     DatabaseFailure,
     EndpointUnreachable,
+    NotWritable,
     PoolExhausted,
     Unavailable,
 )
@@ -26,7 +28,7 @@ from tests.integration.fault_proxy import Fault
 from tests.integration.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import asyncpg
 
@@ -164,6 +166,22 @@ async def test_a_session_that_has_just_ended_is_not_lent(pool: Pool) -> None:
     assert await backend(pool) != first
 
 
+async def test_a_read_only_node_costs_all_of_its_age(pool: Pool) -> None:
+    """The address leads elsewhere, or will: new sessions are tried, at no pace."""
+    before = await all_backends(pool)
+
+    async def write() -> None:
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            await link.fetchval("SET default_transaction_read_only = on")
+            await link.fetchval("INSERT INTO users (email, name) VALUES ('a@b.c', 'a')")
+
+    with pytest.raises(NotWritable):
+        await write()
+    assert pool.endpoint.state.reason == "read-only"
+    assert not pool.endpoint.paced
+    assert not await all_backends(pool) & before
+
+
 async def test_the_loss_of_an_older_session_costs_no_newer_one(
     pool: Pool, admin: asyncpg.Connection
 ) -> None:
@@ -232,6 +250,43 @@ async def test_a_wait_ends_at_the_first_of_its_bounds(
         assert await backend(pool) > 0
 
 
+@pytest.fixture
+async def timers(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.TimerHandle]:
+    """Those that a pool sets: asyncpg has its own, for its cache."""
+    loop, found = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    set_timer = loop.call_later
+
+    def call_later(delay: float, callback: Callable[..., object], *args: Any) -> Any:  # noqa: ANN401
+        timer = set_timer(delay, callback, *args)
+        if callback.__module__ == pools.__name__:
+            found.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return found
+
+
+async def test_an_idle_session_costs_no_timer(
+    pool: Pool, timers: list[asyncio.TimerHandle]
+) -> None:
+    """It is handed over as it is: most requests find one."""
+    async with pool.lend(Deadline.after(PATIENT)):
+        assert timers == []
+    assert timers == []
+
+
+async def test_a_wait_that_is_over_leaves_no_timer(
+    pool: Pool, timers: list[asyncio.TimerHandle]
+) -> None:
+    """It would keep the waiter for as long as it might have waited."""
+    async with lent(pool), lent(pool):
+        waiter = asyncio.create_task(backend(pool))
+        await eventually("somebody to wait", lambda: pool.waiting == 1)
+        assert [each.cancelled() for each in timers] == [False]
+    assert await waiter > 0
+    assert [each.cancelled() for each in timers] == [True]
+
+
 async def test_whoever_is_served_waits_no_more(pool: Pool) -> None:
     """From the moment at which a session comes back: who asks next does not stand behind him."""
     async with lent(pool):
@@ -285,6 +340,12 @@ async def test_filling_tells_what_failed_and_counts_it(
         with pytest.raises(EndpointUnreachable) as raised:
             await pool.fill()
         assert failures.told == [raised.value]
+        pool.endpoint._next_try = float("inf")  # attempts keep a pace: not now
+        with pytest.raises(EndpointUnreachable) as held_back:
+            await pool.fill()
+        assert held_back.value.kind == HELD_BACK
+        assert failures.told == [raised.value]
+        pool.endpoint._next_try = 0.0
         await proxy.forward()
 
         async def filled() -> bool:
@@ -310,6 +371,23 @@ async def test_filling_counts_what_is_being_opened(
         assert proxy.accepted == accepted
         login.release()
         assert await waiter > 0
+
+
+async def test_a_session_that_expired_as_it_was_opened_is_not_lent(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """It began before the loss, and may lead to the lost node: another is opened, at once."""
+    async with warm_database(stack, database, proxy.port, 1) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        accepted = proxy.accepted
+        pool.expire()
+        login.release()
+        assert await waiter > 0
+        assert proxy.accepted == accepted + 1
 
 
 async def test_a_login_that_fails_is_counted_once(

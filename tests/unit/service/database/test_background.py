@@ -69,6 +69,19 @@ class Hanging(Worker):
         raise asyncio.CancelledError
 
 
+class Failing(Worker):
+    """Its work fails at each turn."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    async def work(self) -> None:
+        """Fail."""
+        await super().work()
+        raise self._error
+
+
 async def turns() -> None:
     """Let the event loop do what it can do at once."""
     for _ in range(TURNS):
@@ -93,6 +106,31 @@ async def test_the_first_turn_comes_after_its_pause(first_pause: float | None, b
     assert worker.alive
     assert worker.begun == begun
     assert (worker.worked_at > 0) == bool(begun)
+    await worker.stop()
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), asyncio.CancelledError()])
+async def test_a_turn_that_fails_is_told(error: BaseException) -> None:
+    """The task goes on, also when it was the driver that cancelled something."""
+    worker = Failing(error)
+    worker.start()
+    await turns()
+    assert worker.alive
+    assert worker.begun == 1
+    assert worker.worked_at == 0
+    assert worker.failures.told == [f"worker: {error!r}"]
+    await worker.stop()
+
+
+async def test_what_has_ended_is_not_alive() -> None:
+    """Until it begins anew."""
+    worker = Worker()
+    worker.start()
+    await turns()
+    assert worker._task is not None
+    worker._task.cancel()
+    await turns()
+    assert not worker.alive
     await worker.stop()
 
 

@@ -169,6 +169,8 @@ async def test_a_turn_that_does_not_end_holds_no_stop_up() -> None:
     worker.start()
     await turns()
     assert worker.begun == 1
-    await asyncio.wait_for(worker.stop(), PATIENT)
-    worker.let_go.set()
-    await turns()
+    try:
+        await asyncio.wait_for(worker.stop(), PATIENT)
+    finally:
+        worker.let_go.set()
+        await turns()

@@ -6,7 +6,6 @@ too long, is told to the observer and followed by the next; and when it last suc
 
 import asyncio
 import time
-from functools import partial
 
 from service.database.failures import cancelled_from_outside
 from service.database.observer import Observer
@@ -79,11 +78,13 @@ class Background:
 
         Told with the new beginning: a loop that ends cancels its tasks as well, and then no more.
         """
-        if task is self._task:
-            task.get_loop().call_later(RESTART, partial(self._restart, task))
+        task.get_loop().call_later(RESTART, self._restart, task)
 
     def _restart(self, ended: asyncio.Task[None]) -> None:
-        if self._task is ended:
-            error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
-            self._observer.background_failed(self.name, error or RuntimeError("It returned"))
-            self.start()
+        if self._task is not ended:
+            return  # it was stopped
+        try:
+            ended.result()
+        except BaseException as error:  # noqa: BLE001 - whatever ended it, cancellation included
+            self._observer.background_failed(self.name, error)
+        self.start()

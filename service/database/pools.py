@@ -42,8 +42,6 @@ from service.errors import (
 # who wait: four pools that opened two at a time kept a write from its first session for half a
 # second, on two cores. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some hang.
 CONNECTS_AT_ONCE = 1
-# Seconds for a session's farewell: it is idle, so that a server which is there answers at once.
-FAREWELL = 1.0
 
 
 class Pool:
@@ -61,11 +59,10 @@ class Pool:
         self._observer = observer
         self._generation = 0
         self._closed = True
-        self._sessions: set[Session] = set()  # all that are open: idle, lent, and on their way out
+        self._sessions: set[Session] = set()  # all that are open: idle and lent
         self._idle: deque[Session] = deque()
         self._queue = WaitQueue()
         self._opening: set[asyncio.Task[DatabaseError | None]] = set()
-        self._farewells: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()  # since `close` looked
 
     @property
@@ -94,7 +91,7 @@ class Pool:
         for task in self._opening:
             task.cancel()
         while self._idle:
-            self._retire(self._idle.pop())
+            self._drop(self._idle.pop())
         try:
             async with asyncio.timeout(bound):
                 while self._sessions or self._opening:
@@ -105,8 +102,6 @@ class Pool:
         finally:
             for session in list(self._sessions):
                 self._drop(session)
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=FAREWELL)  # what they closed is closed now
 
     def expire(self) -> None:
         """Let no session that is open now be lent again."""
@@ -115,14 +110,12 @@ class Pool:
     def trim(self) -> None:
         """Close idle sessions that are too old, or expired: nobody may ask for them for long."""
         for session in [each for each in self._idle if not self._fit(each)]:
-            self._idle.remove(session)
-            self._retire(session)
+            self._drop(session)
 
     async def fill(self) -> None:
         """Open sessions up to `floor`, in as many attempts at most. Raises DatabaseError."""
         for _ in range(self.floor):
-            lasting = self.size + len(self._opening) - len(self._farewells)
-            if self._closed or lasting >= self.floor:
+            if self._closed or self.size + len(self._opening) >= self.floor:
                 return
             if (refusal := self.endpoint.admit()) is not None:
                 raise refusal
@@ -173,7 +166,7 @@ class Pool:
         bound = min(self._options.acquire_timeout, deadline.remaining())
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
-        if not self._queue and (session := self._take()) is not None:
+        if (session := self._take()) is not None:  # so nobody waits: see `_look`
             return session
         return await self._wait(bound)
 
@@ -199,7 +192,6 @@ class Pool:
             session = self._idle.pop()
             if self._fit(session):
                 return session
-            # Perhaps a node that fell silent: no farewell that waits for its answer.
             self._drop(session)
         return None
 
@@ -209,16 +201,17 @@ class Pool:
 
     def _take_back(self, session: Session, *, whole: bool) -> None:
         """Take a session; `whole`: nothing was left half-done on it."""
-        if not (whole and session.is_whole()):
-            self._drop(session)
-        elif self._closed or not self._fit(session):
-            self._retire(session)
-        else:
+        if whole and self._fit(session) and session.is_idle() and not self._closed:
             self._idle.append(session)
+        else:
+            self._drop(session)
         self._look()
 
     def _look(self) -> None:
-        """Serve the wait queue with what there is. Wanted after every change."""
+        """Serve the wait queue with what there is. Wanted after every change.
+
+        So nobody waits while a session is idle.
+        """
         while (waiter := self._queue.first()) is not None:
             session = self._take()
             if session is None:
@@ -234,7 +227,7 @@ class Pool:
 
     def _may_connect(self) -> bool:
         """Say whether there is room for one session more, and nothing to be awaited before."""
-        if self._closed or self.size + len(self._opening) >= self.limit:
+        if self.size + len(self._opening) >= self.limit:
             return False
         return self.endpoint.paced or len(self._opening) < CONNECTS_AT_ONCE
 
@@ -270,13 +263,6 @@ class Pool:
         self._look()
         self._changed.set()
 
-    def _retire(self, session: Session) -> None:
-        """Close an idle session in order, in the background."""
-        farewell = asyncio.create_task(session.say_farewell(FAREWELL), name=f"close-{self.role}")
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
-        farewell.add_done_callback(lambda _: self._drop(session))
-
     def _drop(self, session: Session) -> None:
         """Close a session at once, and make room for another."""
         session.drop()
@@ -285,8 +271,6 @@ class Pool:
     def _forget(self, session: object) -> None:
         """Note that a session is closed: by us, by the server, or on the way."""
         assert isinstance(session, Session)  # noqa: S101 - asyncpg says so less exactly
-        if session not in self._sessions:
-            return
         self._sessions.discard(session)
         if session in self._idle:
             self._idle.remove(session)

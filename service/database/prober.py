@@ -12,14 +12,14 @@ from service.database.pools import Pool
 from service.errors import DatabaseError, NotWritable
 
 QUESTION = "SHOW transaction_read_only"  # what HAProxy's check asks, too
+SLACK = 2  # a turn may take this many times what it should: nothing is exact
 
 
 class Prober(Background):
     """Probes every `interval` seconds; a probe waits `patience` seconds for its answer."""
 
     def __init__(self, pool: Pool, observer: Observer, *, interval: float, patience: float) -> None:
-        # A probe, and a session after the other up to the floor; twice, as nothing is exact.
-        bound = 2 * patience * (1 + pool.floor)
+        bound = SLACK * (patience + patience * pool.floor)  # a probe, and one login after another
         super().__init__(f"prober-{pool.role}", observer, bound=bound)
         self._pool = pool
         self._interval = interval

@@ -47,6 +47,10 @@ class Session(asyncpg.Connection):
 
     __slots__ = ("expires_at", "generation", "local", "transport")
 
+    expires_at: float  # monotonic seconds; `connect` sets it
+    generation: int  # the pool's, when this was opened; the pool sets it
+    local: bool  # the server said that a commit is local, since `Link.commit` reset this
+
     def __init__(
         self,
         protocol: Any,  # noqa: ANN401 - asyncpg's own, no public type
@@ -55,19 +59,17 @@ class Session(asyncpg.Connection):
     ) -> None:
         super().__init__(protocol, transport, *rest)
         self.transport = cast("_Transport", transport)
-        self.expires_at = float("inf")  # monotonic seconds
-        self.generation = 0  # the pool's, when this was opened
-        self.local = False  # the server said, since this was last reset, that a commit is local
 
     def hear(self, _: object, message: PostgresLogMessage) -> None:
         """Take a notice of the server."""
-        self.local |= is_local_commit(message)
+        if is_local_commit(message):
+            self.local = True
 
-    def is_whole(self) -> bool:
-        """Say whether it is open, and in no transaction. Never raises."""
+    def is_idle(self) -> bool:
+        """Say whether it is in no transaction, while it is open. Never raises."""
         try:
-            return not self.is_closed() and not self.is_in_transaction()
-        except Exception:  # noqa: BLE001 - the driver is confused: that is not whole
+            return not self.is_in_transaction()
+        except Exception:  # noqa: BLE001 - the driver is confused: that is not idle
             return False
 
     @property
@@ -76,22 +78,14 @@ class Session(asyncpg.Connection):
         return cast("socket.socket", self.transport.get_extra_info("socket"))
 
     def drop(self) -> None:
-        """Close at once, whatever state it is in; the server rolls back. Never raises."""
+        """Close at once, whatever state it is in; the server rolls back. Never raises.
+
+        The server is told (Terminate), so that it logs nothing; its answer is not waited for.
+        """
         try:
             self.terminate()
         except Exception:  # noqa: BLE001 - the driver is confused: its socket is closed all the same
             self.transport.abort()
-
-    async def say_farewell(self, bound: float) -> None:
-        """Close in order, within `bound` seconds; at once if that fails. Raises no driver's error.
-
-        asyncpg's own timeout does not bound all of its waits (its issue 1356).
-        """
-        try:
-            async with asyncio.timeout(bound):
-                await self.close()
-        except Exception:  # noqa: BLE001 - it was to be closed: how is of no interest
-            self.drop()
 
 
 async def connect(

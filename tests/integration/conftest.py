@@ -14,18 +14,23 @@ import pytest
 
 from ops.embedded import EmbeddedStack, scratch_directory
 from ops.embedded.pair import DATABASE
-from tests.integration.fault_proxy import FaultProxy
-from tests.integration.support import alembic, temporary_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    import asyncpg
+
+# Before any of them is imported.
 pytest.register_assert_rewrite(
     *(
         f"tests.integration.{name}"
-        for name in ("twins", "scenarios", "model", "every_byte", "soak", "soak_client")
+        for name in ("support", "twins", "scenarios", "model", "every_byte", "soak", "soak_client")
     )
 )
+
+from tests.integration.fault_proxy import FaultProxy  # noqa: E402
+from tests.integration.support import alembic, superuser, temporary_database  # noqa: E402
+from tests.integration.twins import Twins, twins  # noqa: E402
 
 
 def pytest_configure() -> None:
@@ -77,3 +82,24 @@ async def proxy(stack: EmbeddedStack) -> AsyncIterator[FaultProxy]:
     """Put a fault proxy in front of the primary."""
     async with FaultProxy(stack.primary.port) as running:
         yield running
+
+
+@pytest.fixture
+async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
+    """Run two instances on the test's database."""
+    async with twins(stack, database) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Arrange things in the test's database and look at it, past every proxy."""
+    async with superuser(stack, database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def onlooker(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
+    """Watch, never in a transaction: inside one, statistics do not move."""
+    async with superuser(stack, database) as connection:
+        yield connection

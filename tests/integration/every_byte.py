@@ -12,7 +12,7 @@ import asyncpg
 from tests.integration.fault_proxy import FaultProxy
 from tests.integration.faults import Ending, Way
 from tests.integration.service_client import running_service
-from tests.integration.support import eventually, left_behind
+from tests.integration.support import all_idle, eventually, eventually_whole
 from tests.integration.twins import IMPATIENT, KEY, TOKEN, new_user
 
 if TYPE_CHECKING:
@@ -147,14 +147,9 @@ class Lane:
 
     async def _assert_whole(self) -> None:
         """Nothing is waited for or held, here or at the server."""
-        assert self._pool.waiting == 0
-        assert self._pool.idle == self._pool.size
+        assert all_idle([self._pool])  # at once: nobody else uses it
         assert all(task.alive for task in self._database.tasks)
-
-        async def nothing_left() -> bool:
-            return await left_behind(self.onlooker, self.name) == 0
-
-        await eventually("the server to have no transaction and no lock", nothing_left)
+        await eventually_whole([self._pool], self.onlooker, self.name)
 
 
 @asynccontextmanager

@@ -20,9 +20,10 @@ from hypothesis import settings
 from ops.embedded.pair import APP, OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from ops.embedded import EmbeddedStack
+    from service.database.pools import Pool
 
 ROOT = Path(__file__).resolve().parents[2]
 MIGRATION_TIMEOUT = 60.0  # seconds for Alembic, which needs about one
@@ -30,7 +31,7 @@ EVENTUALLY = 20.0  # seconds for anything that takes one at most on an idle mach
 LEFT_BEHIND = """
     WITH ours AS (SELECT * FROM pg_stat_activity
                    WHERE datname = current_database() AND starts_with(application_name, $1))
-    SELECT (SELECT count(*) FROM ours WHERE xact_start IS NOT NULL)
+    SELECT (SELECT count(*) FROM ours WHERE state <> 'idle')
          + (SELECT count(*) FROM pg_locks JOIN ours USING (pid) WHERE locktype = 'advisory')
 """
 # What asyncpg leaves behind when connecting is given up in the turn in which TCP connects.
@@ -92,8 +93,25 @@ async def through(port: int, database: str = "postgres", user: str = APP) -> asy
 
 
 async def left_behind(onlooker: asyncpg.Connection, instance: str) -> int:
-    """Count the transactions and advisory locks that an instance has at a server."""
+    """Count an instance's sessions that are not idle at a server, and its advisory locks."""
     return int(await onlooker.fetchval(LEFT_BEHIND, f"{instance}/"))
+
+
+def all_idle(pools: Iterable[Pool]) -> bool:
+    """Say whether nobody waits for a session, and none is on loan."""
+    return all(pool.waiting == 0 and pool.idle == pool.size for pool in pools)
+
+
+async def eventually_whole(
+    pools: Iterable[Pool], onlooker: asyncpg.Connection, instance: str
+) -> None:
+    """Wait until no session is missing from the pools, and the server holds nothing for them."""
+    pools = tuple(pools)
+
+    async def settled() -> bool:
+        return all_idle(pools) and await left_behind(onlooker, instance) == 0
+
+    await eventually("every session to be back, and idle at the server", settled)
 
 
 def what_nobody_awaits() -> list[dict[str, Any]]:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from tests.integration.support import superuser, through
+from tests.integration.support import through
 from tests.integration.twins import KEY, Twins, assert_replay, create, new_user, twins
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from ops.embedded import EmbeddedStack
@@ -21,20 +20,6 @@ ENTRIES = """
     SELECT client, role, request_id, action, entity, entity_id, fields
       FROM audit_log ORDER BY id OFFSET $1
 """
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
-
-
-@pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session that may read everything."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 async def test_each_change_is_kept(pair: Twins, admin: asyncpg.Connection) -> None:

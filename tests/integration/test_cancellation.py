@@ -29,7 +29,7 @@ from service.database import (
 )
 from service.database.prober import Prober
 from tests.integration.stepping import Moment, SteppedTasks, cancelled_at
-from tests.integration.support import eventually, superuser
+from tests.integration.support import eventually, eventually_whole, superuser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -45,12 +45,6 @@ COMPANIONS = 3  # who want a session at the same time
 STEPS_MOST = 60  # more waits than any unit of work has here
 
 INSERT = "INSERT INTO users (email, name) VALUES ($1, $2) RETURNING id"
-LEFT = """
-    SELECT (SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name LIKE $1 AND state <> 'idle')
-         + (SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
-             WHERE locktype = 'advisory' AND application_name LIKE $1)
-"""
 
 
 class Failures(Observer):
@@ -110,12 +104,7 @@ class World:
     async def assert_whole(self) -> None:
         """Nothing is missing, and nothing is left behind."""
         pools = self.database.pools
-
-        async def settled() -> bool:
-            whole = all(pool.waiting == 0 and pool.idle == pool.size for pool in pools)
-            return whole and await self.admin.fetchval(LEFT, f"{NAME}/%") == 0
-
-        await eventually("every session to be back, and idle at the server", settled)
+        await eventually_whole(pools, self.admin, NAME)
         try:
             async with asyncio.timeout(AT_ONCE):
                 work = [self.read(""), self.create("afterwards")] * (AFTERWARDS // 2)
@@ -218,18 +207,14 @@ async def test_waiting_for_a_session(stack: EmbeddedStack, database: str, moment
 
 
 @pytest.mark.parametrize("moment", Moment)
-@pytest.mark.parametrize("task", ["Pool._open_one", "Session.say_farewell"])
-async def test_tasks_of_the_pool(
-    stack: EmbeddedStack, database: str, task: str, moment: Moment
-) -> None:
-    """Whoever cancels a task that opens or closes a session: who waits for it is served."""
+async def test_tasks_of_the_pool(stack: EmbeddedStack, database: str, moment: Moment) -> None:
+    """Whoever cancels a task that opens a session: who waits for it is served."""
     async with world(stack, database) as here:
         loop = asyncio.get_running_loop()
         for step in range(1, STEPS_MOST):
             for pool in here.database.pools:
                 pool.expire()
-            here.aging = "farewell" in task
-            stepped = SteppedTasks(task, step, moment)
+            stepped = SteppedTasks("Pool._open_one", step, moment)
             loop.set_task_factory(stepped)
             try:
                 work = [here.create(f"opened-{step}-{number}") for number in range(COMPANIONS)]
@@ -237,7 +222,6 @@ async def test_tasks_of_the_pool(
                     await asyncio.gather(*work)
             finally:
                 loop.set_task_factory(None)
-                here.aging = False
             await here.assert_whole()
             if not stepped.struck:
                 assert step > 1, "no such task had a wait"

@@ -7,20 +7,25 @@ import hashlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
-from service.database import RetryPolicy, WriteConnection
+from service.database import (
+    IdempotencyKey,
+    PlainJson,
+    RetryPolicy,
+    WriteConnection,
+    Written,
+)
+from service.database.session import Session
 from service.errors import ConnectionLost
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
 from tests.integration.service_client import running_service
-from tests.integration.support import superuser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    import asyncpg
 
     from ops.embedded import EmbeddedStack
     from service.database import Database
@@ -39,13 +44,6 @@ AT_COMMIT = """
     CREATE CONSTRAINT TRIGGER look AFTER INSERT ON users
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look();
 """
-
-
-@pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Look at the test's database, past every proxy."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -164,3 +162,35 @@ async def test_a_rollback_that_fails_hides_nothing(
     await write(heart, "afterwards")
     assert await admin.fetchval(COUNT, "refused") == 0
     assert await admin.fetchval(COUNT, "afterwards") == 1
+
+
+async def test_a_rollback_that_is_refused_ends_the_session(
+    heart: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known key's transaction is rolled back, and another one begun on the same session.
+
+    Where the server cancels the ROLLBACK that session is of no use: the attempt fails, and the next
+    one finds the result.
+    """
+    key = IdempotencyKey.made()
+
+    async def effect(connection: WriteConnection) -> str:
+        await connection.execute(INSERT, "once")
+        return "done"
+
+    async def again() -> Written[str]:
+        return await heart.write_once(key, PlainJson(str), effect)
+
+    await again()
+    execute = Session.execute
+
+    async def refuse(session: Session, sql: str) -> str:
+        if sql != "ROLLBACK":
+            return await execute(session, sql)
+        raise asyncpg.QueryCanceledError("canceling statement due to user request")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "execute", refuse)
+        with pytest.raises(ConnectionLost):
+            await again()
+    assert (await again()).replayed

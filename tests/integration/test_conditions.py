@@ -19,25 +19,14 @@ from tests.integration.twins import (
     assert_replay,
     create,
     problem,
-    twins,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx
 
-    from ops.embedded import EmbeddedStack
 
 AT_ONCE = 6  # clients
 ROUNDS = 5
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
 
 
 def told(response: httpx.Response) -> tuple[int, int]:

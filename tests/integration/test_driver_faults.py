@@ -19,8 +19,7 @@ from asyncpg.exceptions import InternalClientError
 from service.database import session as session_module
 from service.database.session import Session
 from tests.integration.service_client import running_service
-from tests.integration.support import eventually, superuser
-from tests.integration.test_cancellation import LEFT
+from tests.integration.support import eventually, eventually_whole, superuser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -126,13 +125,7 @@ async def assert_survives(service: Service, saboteur: Saboteur, name: str, admin
 
 async def assert_whole(service: Service, admin: Any) -> None:  # noqa: ANN401 - a connection
     """No session is missing, and none is left behind."""
-    pools = service.app.state.database.pools
-
-    async def settled() -> bool:
-        whole = all(pool.waiting == 0 and pool.idle == pool.size for pool in pools)
-        return whole and await admin.fetchval(LEFT, f"{NAME}/%") == 0
-
-    await eventually("every session to be back, and idle at the server", settled)
+    await eventually_whole(service.app.state.database.pools, admin, NAME)
     async with asyncio.timeout(5):
         answers = await asyncio.gather(*(service.get("/api/users") for _ in range(AFTERWARDS)))
     assert {answer.status_code for answer in answers} == {200}
@@ -195,23 +188,6 @@ async def test_endings(
                 await assert_survives(service, saboteur, method, admin)
             assert saboteur.struck, method
             await assert_whole(service, admin)
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=IDS)
-async def test_farewells(
-    stack: EmbeddedStack, database: str, error: Callable[[], BaseException]
-) -> None:
-    """A session that is closed in order, and fails to: nobody hears of it, and it is gone."""
-    async with service_on(stack, database) as service, superuser(stack, database) as admin:
-        assert (await service.create("before")).status_code == 201
-        saboteur = Saboteur(error, 1, after=False)
-        with patched(Session, "close", saboteur.awaited(Session.close)):
-            for pool in service.app.state.database.pools:
-                pool.expire()
-                pool.trim()
-            await eventually("the farewell", lambda: saboteur.struck)
-            await assert_survives(service, saboteur, "farewell", admin)
-        await assert_whole(service, admin)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=IDS)

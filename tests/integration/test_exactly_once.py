@@ -14,7 +14,7 @@ from tests.integration.support import eventually
 from tests.integration.twins import KEY, REPLAYED, Twins, assert_replay, create, new_user, twins
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     import httpx
 
@@ -24,13 +24,6 @@ LOST_COMMITS = 500
 PAIRS = 50
 POOL = 3  # connections; few, so that a lost one is missed
 AFTERWARDS = 20  # requests that have to find every connection in order
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
 
 
 # ---------------------------------------------------------------- COMMIT sent, answer lost

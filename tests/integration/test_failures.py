@@ -25,13 +25,6 @@ PAUSE = 0.6  # seconds that a database is away: several attempts, far from the d
 
 
 @pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Look at the test's database, past every proxy."""
-    async with superuser(stack, database) as connection:
-        yield connection
-
-
-@pytest.fixture
 async def service(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> AsyncIterator[Service]:
     """Run the service with the fault proxy on its write route."""
     async with running_service(database, proxy.port, stack.standby.port) as running:
@@ -41,13 +34,6 @@ async def service(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> Asy
 async def rows(admin: asyncpg.Connection, name: str) -> int:
     """How many users of that name there are."""
     return int(await admin.fetchval("SELECT count(*) FROM users WHERE name = $1", name))
-
-
-@pytest.fixture
-async def onlooker(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Watch, never in a transaction: inside one, statistics do not move."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 async def waiting_backend(onlooker: asyncpg.Connection, event: str) -> int:

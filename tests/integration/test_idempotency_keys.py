@@ -34,13 +34,6 @@ EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
-
-
 # ---------------------------------------------------------------- one key, one request
 @pytest.mark.parametrize("other", ["body", "method", "path"])
 async def test_key_reused_for_a_different_request(pair: Twins, other: str) -> None:

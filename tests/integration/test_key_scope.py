@@ -23,7 +23,6 @@ from tests.integration.twins import (
     create,
     new_user,
     problem,
-    twins,
 )
 
 if TYPE_CHECKING:
@@ -32,17 +31,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from ops.embedded import EmbeddedStack
     from tests.integration.service_client import Service
 
 WHO = "SELECT client FROM audit_log WHERE action = 'insert' ORDER BY id OFFSET $1"
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances that ask for no tokens."""
-    async with twins(stack, database) as running:
-        yield running
 
 
 @pytest.fixture

@@ -22,12 +22,9 @@ from tests.integration.twins import (
     create,
     new_user,
     problem,
-    twins,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import asyncpg
 
     from ops.embedded import EmbeddedStack
@@ -37,20 +34,6 @@ EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
 KEY_WAIT = 0.3  # seconds for somebody else's key
 HELD = 1.0  # seconds that a key is held for: far longer than that
 RETRIES = "holdfast_database_retries_total"
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
-
-
-@pytest.fixture
-async def onlooker(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Watch, never in a transaction: inside one, statistics do not move."""
-    async with superuser(stack, database) as connection:
-        yield connection
 
 
 async def waiting_backend(onlooker: asyncpg.Connection, event: str, *, besides: int = 0) -> int:

@@ -30,20 +30,12 @@ from tests.integration.scenarios import (
 from tests.integration.twins import Twins, twins
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from ops.embedded import EmbeddedStack
 
 COMMITS = 20
 both = pytest.mark.parametrize("guaranteed", [True, False], ids=["guaranteed", "taken away"])
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
 
 
 def fails(guaranteed: bool, match: str) -> AbstractContextManager[object]:

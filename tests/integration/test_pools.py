@@ -5,30 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.database import Database, pools
 from service.database.deadline import Deadline
+from service.database.endpoint import HELD_BACK
 from service.database.observer import Observer, Role
 from service.errors import (
+    CommitInDoubt,
     ConnectionLost,
     DatabaseError,
+    DatabaseFailure,
     EndpointUnreachable,
+    NotWritable,
     PoolExhausted,
     Unavailable,
 )
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
-from tests.integration.support import eventually, superuser
+from tests.integration.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     import asyncpg
 
     from ops.embedded import EmbeddedStack
-    from service.database import Database
     from service.database.pools import Pool
     from tests.integration.fault_proxy import FaultProxy
 
@@ -38,11 +42,21 @@ SHORT = 0.3  # seconds for what is meant to run out of time
 PID = "SELECT pg_backend_pid()"
 
 
-@pytest.fixture
-async def admin(stack: EmbeddedStack, database: str) -> AsyncIterator[asyncpg.Connection]:
-    """Look at the test's database, past every proxy."""
-    async with superuser(stack, database) as connection:
-        yield connection
+class Failures(Observer):
+    """Keeps the failures that are told of the write pool."""
+
+    def __init__(self) -> None:
+        self.told: list[DatabaseError] = []
+
+    @property
+    def kinds(self) -> list[str]:
+        """What they are called in metrics."""
+        return [each.kind for each in self.told]
+
+    def failure(self, role: Role, error: DatabaseError) -> None:
+        """Keep it."""
+        assert role is Role.WRITE
+        self.told.append(error)
 
 
 @pytest.fixture
@@ -118,6 +132,56 @@ async def test_a_lost_session_costs_all_of_its_age(pool: Pool, admin: asyncpg.Co
     assert not await all_backends(pool) & before
 
 
+async def test_a_commit_in_doubt_costs_all_of_its_age(
+    heart: Database, pool: Pool, proxy: FaultProxy
+) -> None:
+    """Its session was lost, like any other."""
+    before = await all_backends(pool)
+
+    async def commit() -> None:
+        async with heart.write() as connection:
+            await connection.fetchval("SELECT 1")
+
+    proxy.trap(b"COMMIT", Fault.LOSE_ANSWER)
+    with pytest.raises(CommitInDoubt):
+        await commit()
+    assert not await all_backends(pool) & before
+
+
+async def test_what_the_server_refuses_costs_no_session(pool: Pool) -> None:
+    """It answered: the session is in order, and the others are."""
+    before = await all_backends(pool)
+    with pytest.raises(DatabaseFailure):
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            await link.fetchval("SELECT 1 / 0")
+    assert await all_backends(pool) == before
+    assert not pool.endpoint.paced
+
+
+async def test_a_session_that_has_just_ended_is_not_lent(pool: Pool) -> None:
+    """Not even in the turn of the event loop in which the pool has not heard of it yet."""
+    first = await backend(pool)
+    pool._idle[-1].terminate()
+    assert pool.idle == SESSIONS
+    assert await backend(pool) != first
+
+
+async def test_a_read_only_node_costs_all_of_its_age(pool: Pool) -> None:
+    """The address leads elsewhere, or will: new sessions are tried, at no pace."""
+    before = await all_backends(pool)
+
+    async def write() -> None:
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            await link.fetchval("SET default_transaction_read_only = on")
+            await link.fetchval("INSERT INTO users (email, name) VALUES ('a@b.c', 'a')")
+
+    with pytest.raises(NotWritable):
+        await write()
+    assert pool.endpoint.state.reason == "read-only"
+    assert not pool.endpoint.paced
+    assert not await all_backends(pool) & before
+
+
 async def test_the_loss_of_an_older_session_costs_no_newer_one(
     pool: Pool, admin: asyncpg.Connection
 ) -> None:
@@ -186,11 +250,81 @@ async def test_a_wait_ends_at_the_first_of_its_bounds(
         assert await backend(pool) > 0
 
 
+@pytest.fixture
+async def timers(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.TimerHandle]:
+    """Those that a pool sets: asyncpg has its own, for its cache."""
+    loop, found = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    set_timer = loop.call_later
+
+    def call_later(delay: float, callback: Callable[..., object], *args: Any) -> Any:  # noqa: ANN401
+        timer = set_timer(delay, callback, *args)
+        if callback.__module__ == pools.__name__:
+            found.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+    return found
+
+
+async def test_an_idle_session_costs_no_timer(
+    pool: Pool, timers: list[asyncio.TimerHandle]
+) -> None:
+    """It is handed over as it is: most requests find one."""
+    async with pool.lend(Deadline.after(PATIENT)):
+        assert timers == []
+    assert timers == []
+
+
+async def test_a_wait_that_is_over_leaves_no_timer(
+    pool: Pool, timers: list[asyncio.TimerHandle]
+) -> None:
+    """It would keep the waiter for as long as it might have waited."""
+    async with lent(pool), lent(pool):
+        waiter = asyncio.create_task(backend(pool))
+        await eventually("somebody to wait", lambda: pool.waiting == 1)
+        assert [each.cancelled() for each in timers] == [False]
+    assert await waiter > 0
+    assert [each.cancelled() for each in timers] == [True]
+
+
+async def test_whoever_is_served_waits_no_more(pool: Pool) -> None:
+    """From the moment at which a session comes back: who asks next does not stand behind him."""
+    async with lent(pool):
+        async with lent(pool):
+            waiter = asyncio.create_task(backend(pool))
+            await eventually("somebody to wait", lambda: pool.waiting == 1)
+        assert pool.waiting == 0
+    assert await waiter > 0
+
+
+async def test_whoever_is_refused_waits_no_more(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """One login fails: all who waited are told in the same turn of the event loop."""
+    waiting: list[int] = []
+
+    class Waiting(Observer):
+        def failure(self, role: Role, error: DatabaseError) -> None:
+            assert role is Role.WRITE
+            assert isinstance(error, EndpointUnreachable)
+            waiting.append(pool.waiting)
+
+    async with warm_database(stack, database, proxy.port, 1, observer=Waiting()) as heart:
+        pool, _ = heart.pools
+        await proxy.refuse()
+        await eventually("the pool to notice", lambda: pool.size == 0)
+        work = [backend(pool) for _ in range(3)]
+        failed = await asyncio.gather(*work, return_exceptions=True)
+        assert {type(each) for each in failed} == {EndpointUnreachable}
+        assert waiting == [0, 0, 0]
+
+
 async def test_no_time_left_is_no_wait(pool: Pool) -> None:
     """A deadline that has passed lends nothing, though a session is idle."""
-    with pytest.raises(PoolExhausted):
+    with pytest.raises(PoolExhausted) as refused:
         async with pool.lend(Deadline.after(-1)):
             pytest.fail("lent past the deadline")
+    assert refused.value.kind == "deadline"
     assert pool.idle == SESSIONS
 
 
@@ -198,15 +332,6 @@ async def test_filling_tells_what_failed_and_counts_it(
     stack: EmbeddedStack, database: str, proxy: FaultProxy
 ) -> None:
     """A pool below its floor whose endpoint is away: one attempt, an error, one failure told."""
-
-    class Failures(Observer):
-        def __init__(self) -> None:
-            self.told: list[DatabaseError] = []
-
-        def failure(self, role: Role, error: DatabaseError) -> None:
-            assert role is Role.WRITE
-            self.told.append(error)
-
     failures = Failures()
     async with warm_database(stack, database, proxy.port, SESSIONS, observer=failures) as heart:
         pool, _ = heart.pools
@@ -215,6 +340,12 @@ async def test_filling_tells_what_failed_and_counts_it(
         with pytest.raises(EndpointUnreachable) as raised:
             await pool.fill()
         assert failures.told == [raised.value]
+        pool.endpoint._next_try = float("inf")  # attempts keep a pace: not now
+        with pytest.raises(EndpointUnreachable) as held_back:
+            await pool.fill()
+        assert held_back.value.kind == HELD_BACK
+        assert failures.told == [raised.value]
+        pool.endpoint._next_try = 0.0
         await proxy.forward()
 
         async def filled() -> bool:
@@ -225,7 +356,111 @@ async def test_filling_tells_what_failed_and_counts_it(
         await eventually("the pool to be full again", filled)
 
 
+async def test_filling_counts_what_is_being_opened(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Somebody waits for a session that will fill the pool: no other is opened."""
+    async with warm_database(stack, database, proxy.port, 1) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        accepted = proxy.accepted
+        await asyncio.wait_for(pool.fill(), PATIENT)
+        assert proxy.accepted == accepted
+        login.release()
+        assert await waiter > 0
+
+
+async def test_a_session_that_expired_as_it_was_opened_is_not_lent(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """It began before the loss, and may lead to the lost node: another is opened, at once."""
+    async with warm_database(stack, database, proxy.port, 1) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        accepted = proxy.accepted
+        pool.expire()
+        login.release()
+        assert await waiter > 0
+        assert proxy.accepted == accepted + 1
+
+
+async def test_a_login_that_fails_is_counted_once(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Whoever waits for it is told, and counts it."""
+    failures = Failures()
+    async with warm_database(stack, database, proxy.port, 1, observer=failures) as heart:
+        pool, _ = heart.pools
+        await proxy.refuse()
+        await eventually("the pool to notice", lambda: pool.size == 0)
+        with pytest.raises(EndpointUnreachable) as raised:
+            await backend(pool)
+        assert failures.told == [raised.value]
+
+
+async def test_a_login_that_fails_when_nobody_waits_is_counted(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Whoever waited for it has given up before: a silent node is known by such counts alone."""
+    failures = Failures()
+    async with warm_database(
+        stack, database, proxy.port, 1, observer=failures, acquire_timeout=SHORT
+    ) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        proxy.deafen()
+        with pytest.raises(PoolExhausted):
+            await backend(pool)
+        assert failures.kinds == ["exhausted"]
+        await eventually("the login to fail", lambda: len(failures.told) > 1)
+        assert failures.kinds == ["exhausted", "timeout"]
+
+
 # ---------------------------------------------------------------- closing
+async def test_what_is_not_open_lends_and_opens_nothing(
+    heart: Database, pool: Pool, proxy: FaultProxy
+) -> None:
+    """Neither before it was opened nor after it was closed; filling it is no error."""
+    assert pool.size == SESSIONS
+    await heart.close()
+    never = Database(heart._options)
+    accepted = proxy.accepted
+    for each in (pool, never.pools[0]):
+        with pytest.raises(Unavailable):
+            await backend(each)
+        await each.fill()
+    assert proxy.accepted == accepted
+
+
+def logins() -> int:
+    """How many sessions are being opened to write with."""
+    return [each.get_name() for each in asyncio.all_tasks()].count("connect-write")
+
+
+async def test_closing_ends_a_login(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> None:
+    """Whoever waits for it is told why, the login is over when closing is, and it did not fail."""
+    failures = Failures()
+    async with warm_database(stack, database, proxy.port, 1, observer=failures) as heart:
+        pool, _ = heart.pools
+        pool.expire()
+        login = proxy.trap(b"under-test", Fault.HOLD)
+        waiter = asyncio.create_task(backend(pool))
+        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        assert logins() == 1
+        async with asyncio.timeout(PATIENT / 2):
+            await pool.close(PATIENT)
+        assert logins() == 0
+        with pytest.raises(Unavailable):
+            await waiter
+        assert failures.kinds == ["stopping"]
+
+
 async def test_closing_waits_no_longer_than_its_bound(heart: Database, pool: Pool) -> None:
     """A loan that does not come back is closed under whoever holds it."""
 

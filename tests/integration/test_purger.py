@@ -7,16 +7,12 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
 from service.database import purger
 from tests.integration.fault_proxy import Fault
 from tests.integration.support import eventually
 from tests.integration.twins import REPLAYED, Twins, assert_replay, create, recorded, twins
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     import httpx
 
     from ops.embedded import EmbeddedStack
@@ -46,13 +42,6 @@ OLDEST_FIRST = """
     SELECT bool_and(before IS NULL OR oldest > before)
       FROM (SELECT oldest, lag(newest) OVER (ORDER BY id) AS before FROM batches) AS each
 """
-
-
-@pytest.fixture
-async def pair(stack: EmbeddedStack, database: str) -> AsyncIterator[Twins]:
-    """Run two instances on the test's database."""
-    async with twins(stack, database) as running:
-        yield running
 
 
 def purger_of(service: Service) -> purger.Purger:

@@ -1,4 +1,4 @@
-"""How long a session lives: at the server when its client is gone, and in a pool."""
+"""How long a session lives: at the server when its client is gone, and in a pool; how it ends."""
 
 from __future__ import annotations
 
@@ -77,3 +77,34 @@ async def test_sessions_that_began_together_do_not_end_together(
         await session.close(timeout=5)
         assert 0.75 * AGE - took <= ages[-1] <= AGE
     assert max(ages) - min(ages) > 0.05 * AGE
+
+
+async def left_without_a_word(stack: EmbeddedStack, database: str) -> int:
+    """Open SESSIONS sessions, close each at once, and count those that the server saw abandoned."""
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
+    async with superuser(stack, database) as admin:
+        for _ in range(SESSIONS):
+            session = await connect(endpoint, options, Role.WRITE, lambda _: None)
+            await session.fetchval("SELECT 1")
+            session.drop()
+        # A backend reports its end before it leaves the list of those that there are.
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holdfast/write'"
+
+        async def none_left() -> bool:
+            return bool(await admin.fetchval(left) == 0)
+
+        await eventually("every session to be gone", none_left)
+        abandoned = "SELECT sessions_abandoned FROM pg_stat_database WHERE datname = $1"
+        return int(await admin.fetchval(abandoned, database))
+
+
+async def test_the_server_is_told_of_the_end(stack: EmbeddedStack, database: str) -> None:
+    """A session that is closed at once ends like one that is closed in order."""
+    assert await left_without_a_word(stack, database) == 0
+
+
+@pytest.mark.uvloop
+async def test_the_server_is_told_of_the_end_on_uvloop(stack: EmbeddedStack, database: str) -> None:
+    """The same on the service's event loop, which sends a little later."""
+    assert await left_without_a_word(stack, database) == 0

@@ -82,6 +82,15 @@ def test_a_token_of_what_was_local_promises_the_last_durable_version() -> None:
     assert broken([*made_again, read("b", 6.5, 2, expected=3)], ("d", 3)) == []
 
 
+def test_a_token_of_what_was_not_acknowledged_promises_it_all_the_same() -> None:
+    """It came with a read that saw it: no answer has warned of its loss."""
+    asked_for = cases.unknown(change("b", 2))
+    reads = [read("b", 4, 2), read("a", 6, 1, expected=2)]
+    assert broken([create(), asked_for, *reads], ("b", 2)) == ["stale"]
+    late = replace(change("b", 2, 2), completed=9)
+    assert broken([create(), late, *reads], ("b", 2)) == ["stale"]
+
+
 # ---------------------------------------------------------------- values nobody left there
 def test_a_value_is_seen_when_it_was_sent() -> None:
     """Not before: by the answer at the latest. With and without a version."""

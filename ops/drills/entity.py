@@ -230,8 +230,8 @@ class Entity:
 
     def _unexplained(self) -> int:
         """Return how many versions up to the final one no write is known to make."""
-        named = sum(1 < (version or 0) <= self.final for version in self._targets)
-        return self.final - 1 - named
+        known = (version for version in self._targets if version is not ANY)
+        return self.final - 1 - sum(1 < version <= self.final for version in known)
 
     def _spare(self) -> int:
         """Return how many versions could come from writes that do not say which they make."""

@@ -198,6 +198,13 @@ def test_what_stands_was_not_lost_with_a_primary() -> None:
     assert broken([*TWO, failed, while_alone()], ("x", 3)) != []
 
 
+def test_one_write_in_hand_is_enough_to_have_left_what_was_lost() -> None:
+    """Whatever else has written the same value."""
+    for at in (4, 20):
+        writes = [held(change("x", at)), held(change("x", 24 - at))]
+        assert broken([*TWO, *writes, read("x", 4, 3), while_alone()], ("b", 2)) == []
+
+
 # ---------------------------------------------------------------- unknown outcomes
 def resolutions(operations: list[Operation], *rows: tuple[str, int]) -> list[str]:
     """Return what became of the writes without answer, in their order."""

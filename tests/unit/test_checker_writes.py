@@ -318,3 +318,5 @@ def test_what_never_was_is_not_impossible() -> None:
     writes = [create(), unknown(change("b", 6, expected=4)), change("c", 2, 6)]
     assert broken(writes, ("a", 1)) == ["lost"]
     assert broken(writes, ("a", 4)).count("impossible") == 0
+    late = unknown(change("b", 6, expected=1))  # what it made is there, and was when it was sent
+    assert broken([create(), change("c", 2, 3), late], ("b", 2)) == ["lost", "impossible"]

@@ -12,7 +12,7 @@ import pytest
 from ops.drills.checker import judge
 from ops.drills.history import History, Row
 from ops.drills.verdict import Rule
-from ops.load.operation import Kind, Operation
+from ops.load.operation import Kind, Operation, Outcome
 from tests.unit.defects import NAME, Life, lost_version_changed, operation, stranger_changed
 from tests.unit.histories import CHANGED, World
 
@@ -86,6 +86,14 @@ def test_a_tag_of_what_was_lost_may_be_refused() -> None:
     own = replace(refused, condition="1-b")
     verdict = judge(History([lost, again, own], [Row(NAME, "v1", 1)]))
     assert verdict.broken == {Rule.TWICE: 1}
+
+
+def test_a_change_without_answer_may_have_been_refused() -> None:
+    """For a version that was lost, while the one that is there has another tag."""
+    lost, again = created("1-a", durable=False), created("1-b")
+    asked = changed(20, "1-a", "v2", "")
+    asked = replace(asked, outcome=Outcome.UNKNOWN, status=None, version=None, tag=None)
+    assert judge(History([lost, again, asked], [Row(NAME, "v1", 1)])).ok
 
 
 def test_a_history_of_before_has_no_tags() -> None:

@@ -121,6 +121,7 @@ def test_its_write_failed() -> None:
     seen = read("x", 4, 2)
     (finding,) = found([create(), again, failed, seen], row)
     assert (finding.rule, finding.operations) == (Rule.PHANTOM, (seen, failed))
+    assert finding.sentence.startswith("read as 'x', version 2 (sent at 4.000 s, ")
     assert finding.sentence.count("change to") == 1
     assert broken([create(), failed, read("x", 3.9, 2)], row) == ["never written"]
 
@@ -136,6 +137,18 @@ def test_a_value_as_another_version_than_its_own() -> None:
     assert broken([*TWO, third, read("b", 5, 3)], ("c", 3)) == ["lost update"]
     early = [create(), OPEN, change("c", 6, 3), read("c", 6, 2)]
     assert broken(early, ("c", 3)) == ["never written"]
+    wrong = replace(cases.unknown(change("x", 2, expected=1)), error="wrong-answer", version=9)
+    assert broken([create(), wrong, read("x", 4, 9)], ("x", 2)) == ["never written"]
+
+
+def test_of_several_writes_that_made_a_version_one_is_quoted() -> None:
+    """All of them are in the finding."""
+    both, seen = [change("b", 2, 2), change("c", 2, 2)], read("a", 4, 2)
+    (finding,) = (
+        each for each in found([create(), *both, seen], ("c", 2)) if seen in each.operations
+    )
+    assert finding.operations == (seen, *both)
+    assert finding.sentence.count("change to") == 1
 
 
 def test_an_unconditional_change_makes_any_version_but_the_first() -> None:

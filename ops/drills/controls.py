@@ -140,7 +140,7 @@ def _asynchronous(now: snapshot.Snapshot) -> bool:
 
 
 def _summary(control: Callable[[Plan], Control]) -> str:
-    return (control.__doc__ or "").splitlines()[0]
+    return str(control.__doc__).splitlines()[0]
 
 
 CONTROLS: tuple[Callable[[Plan], Control], ...] = (without_keys, with_keys, asynchronous)

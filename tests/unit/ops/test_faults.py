@@ -10,7 +10,7 @@ import pytest
 
 from ops.cluster import Container
 from ops.drills import faults
-from ops.drills.faults import FAULTS
+from ops.drills.faults import FAULTS, Fault, Targets
 from ops.drills.stage import Stage
 from ops.snapshot import Node, Snapshot
 from service.settings import Settings
@@ -136,60 +136,83 @@ def test_every_fault_is_in_the_table_above() -> None:
     assert [name for name, _ in mark.args[1]] == list(FAULTS)
 
 
-def test_a_soak_leaves_out_what_the_page_on_drills_says() -> None:
-    """All others are drawn."""
-    said = re.search(r"drawn by the seed \(not\s([^)]+)\)", (ROOT / "docs/drills.md").read_text())
+DRILLS, RESULTS = ((ROOT / "docs" / page).read_text() for page in ("drills.md", "results.md"))
+
+
+def left_out() -> set[str]:
+    """Return what a soak does not draw, as the page on drills says."""
+    said = re.search(r"drawn by the seed \(not\s([^)]+)\)", DRILLS)
     assert said
-    left_out = {name for name, fault in FAULTS.items() if not fault.random}
-    assert left_out == set(re.findall(r"`([a-z-]+)`", said[1]))
+    return set(re.findall(r"`([a-z-]+)`", said[1]))
 
 
-def test_faults_are_measured_against_what_the_page_of_results_says() -> None:
-    """A target that is not met is not moved without it: the newest row of each fault counts."""
-    aimed_at: dict[str, list[float | None]] = {}
-    for line in (ROOT / "docs/results.md").read_text().splitlines():
-        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if name in FAULTS:
-            found = [re.search(r"≤ ([0-9.]+)", cell) for cell in cells[1:3]]
-            aimed_at.setdefault(name, [float(each[1]) if each else None for each in found])
-    assert aimed_at == {
-        name: [fault.targets.writes, fault.targets.reads] for name, fault in FAULTS.items()
+def aimed_at(name: str) -> list[float | None]:
+    """Return the targets for pauses of writes and reads, from a fault's newest row of results."""
+    row = next(line for line in RESULTS.splitlines() if line.startswith(f"| {name} |"))
+    found = [re.search(r"≤ ([0-9.]+)", cell) for cell in row.split("|")[3:5]]
+    return [float(each[1]) if each else None for each in found]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_is_drawn_and_measured_as_the_pages_say(stage: Told, name: str) -> None:
+    """A target that is not met is not moved without its results."""
+    fault = FAULTS[name]
+    fault.inject(stage)
+    assert fault.random is (name not in left_out())
+    assert [fault.targets.writes, fault.targets.reads] == aimed_at(name)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_lasts_until_it_has_shown_what_it_is_for(stage: Told, name: str) -> None:
+    """A silence is noticed later than a death; a full disk is to outlast what requests wait."""
+    fault = FAULTS[name]
+    fault.inject(stage)
+    if any(step.startswith(("freeze", "cut")) for step in stage.told):
+        assert fault.hold > FAULTS["primary-killed"].hold
+    if any(step.startswith("fill") for step in stage.told):
+        assert fault.hold > Settings.model_fields["request_deadline"].default
+    if fault.load > 1:  # the load is the fault: longer than one that breaks something
+        assert fault.hold > FAULTS["primary-frozen"].hold
+    assert (fault.load > 1) is (name == "saturation")
+
+
+ENDS_CONNECTIONS = {
+    *("proxy-killed", "haproxy-killed", "keepalived-killed"),
+    *("rolling-restart", "power-lost"),
+}
+"""What ends connections that nobody in front holds: requests in them fail without retries."""
+
+NOTHING_TO_DECIDE = {"monitor-killed", "saturation"}
+"""The primary is well, so its role may not move."""
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_says_what_it_may_cost(stage: Told, name: str) -> None:
+    """A client without retries some requests, the primary its role; else it is a target missed."""
+    targets = FAULTS[name].targets
+    FAULTS[name].inject(stage)
+    assert targets.plain_may_fail is (name in ENDS_CONNECTIONS)
+    assert targets.failover is (False if name in NOTHING_TO_DECIDE else None)
+
+
+def test_a_function_becomes_a_fault_by_its_decorator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line of its docstring is what operators read; it may be drawn by default."""
+    known: dict[str, Fault] = {}
+    monkeypatch.setattr(faults, "FAULTS", known)
+
+    def inject(_: Stage) -> None:
+        """Something breaks.
+
+        This is for programmers.
+        """
+
+    assert faults.fault("one", Targets())(inject) is inject
+    assert faults.fault("other", Targets(), 3.0, 2.0, random=False)(inject) is inject
+    summary = "Something breaks."
+    assert known == {
+        "one": Fault("one", summary, inject, faults.BRIEF, Targets(), 1.0, random=True),
+        "other": Fault("other", summary, inject, 3.0, Targets(), 2.0, random=False),
     }
-
-
-@pytest.mark.parametrize("name", ["monitor-killed", "saturation"])
-def test_where_nothing_is_to_be_decided_no_role_may_move(name: str) -> None:
-    """A target of these two only."""
-    assert FAULTS[name].targets.failover is False
-    assert [each.name for each in FAULTS.values() if each.targets.failover is not None] == [
-        "monitor-killed",
-        "saturation",
-    ]
-
-
-def test_a_silence_lasts_longer_than_a_death() -> None:
-    """A closed connection is noticed at once; that nobody speaks any more is not."""
-    silent = {name for name in FAULTS if name.endswith(("-frozen", "-cut-off", "-cut"))}
-    killed = {name for name in FAULTS if name.endswith("-killed")}
-    assert min(FAULTS[name].hold for name in silent) > max(FAULTS[name].hold for name in killed)
-
-
-def test_a_full_disk_outlasts_what_requests_can_wait() -> None:
-    """So it shows what becomes of those that are held until their deadline."""
-    assert FAULTS["disk-full"].hold > Settings.model_fields["request_deadline"].default
-
-
-def test_only_saturation_asks_for_more_than_the_drill_does() -> None:
-    """It has no other fault."""
-    assert [each.name for each in FAULTS.values() if each.load > 1] == ["saturation"]
-
-
-@pytest.mark.parametrize("name", ["proxy-killed", "haproxy-killed", "keepalived-killed"])
-def test_what_a_dead_proxy_had_in_hand_may_fail_without_retries(name: str) -> None:
-    """Its connections end with it. Instances and nodes have somebody in front who waits."""
-    assert FAULTS[name].targets.plain_may_fail
-    for other in ("primary-killed", "standby-killed", "app-killed", "switchover"):
-        assert not FAULTS[other].targets.plain_may_fail
 
 
 # ---------------------------------------------------------------- without a standby

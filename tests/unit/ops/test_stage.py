@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +14,7 @@ from ops.snapshot import Node, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PRIMARY = Node("postgres2", "primary", "primary", healthy=True, lsn="0/1", timeline=1)
 STANDBY = Node("postgres1", "secondary", "secondary", healthy=True, lsn="0/1", timeline=1)
@@ -189,36 +190,27 @@ def test_a_volume_is_given_back_after_it_was_filled(engine: Docker) -> None:
 
 # ---------------------------------------------------------------- Docker's words
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Let each command that is run end as told; return what each was run with."""
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Let `docker` be a shell script."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
-    def prepare(code: int, output: str = "", error: str = "") -> list[dict[str, Any]]:
-        runs: list[dict[str, Any]] = []
+    def write(script: str) -> None:
+        path = tmp_path / "docker"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o700)
 
-        def run(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
-            runs.append({"command": command} | how)
-            return subprocess.CompletedProcess(command, code, output, error)
-
-        monkeypatch.setattr(module.subprocess, "run", run)
-        return runs
-
-    return prepare
+    return write
 
 
-def test_what_docker_prints_is_returned(ended: Callable[..., list[dict[str, Any]]]) -> None:
-    """A text goes to its input; no command is waited for without an end."""
-    runs = ended(0, "paused\n")
-    assert docker("exec", "a", "nft", text="rules") == "paused\n"
-    assert runs[0]["command"] == ["docker", "exec", "a", "nft"]
-    assert runs[0]["input"] == "rules"
-    assert runs[0]["timeout"] == module.DOCKER_LIMIT
+def test_what_docker_prints_is_returned(program: Callable[[str], None]) -> None:
+    """It is given the words and the text; a byte that is no text does not matter."""
+    program('echo "$@"; cat; printf "\\377"')
+    assert docker("exec", "a", "nft", text="rules") == "exec a nft\nrules\N{REPLACEMENT CHARACTER}"
 
 
-def test_an_error_has_the_first_line_of_a_command(
-    ended: Callable[..., list[dict[str, Any]]],
-) -> None:
+def test_an_error_has_the_first_line_of_a_command(program: Callable[[str], None]) -> None:
     """As much as fits, and Docker's own words: some commands carry a script."""
-    ended(1, error="no such container\n")
+    program("echo no such container >&2; exit 1")
     with pytest.raises(StackError, match=r"^docker exec a sh -c set -e: no such container$"):
         docker("exec", "a", "sh", "-c", "set -e\nmount --bind\n")
     with pytest.raises(StackError) as told:
@@ -226,12 +218,11 @@ def test_an_error_has_the_first_line_of_a_command(
     assert len(str(told.value)) < 200
 
 
-def test_a_command_that_does_not_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_does_not_end_is_an_error(
+    program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says which one."""
-
-    def run(command: list[str], **_: object) -> None:
-        raise subprocess.TimeoutExpired(command, 60)
-
-    monkeypatch.setattr(module.subprocess, "run", run)
+    monkeypatch.setattr(module, "DOCKER_LIMIT", 0.1)
+    program("exec sleep 10")
     with pytest.raises(StackError, match="docker pause took longer than"):
         docker("pause", "a")

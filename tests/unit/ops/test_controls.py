@@ -174,7 +174,7 @@ def test_refusals_of_what_a_client_did_itself_are_counted(
     assert judged.ok is shown
     (client,) = stack.clients.values()
     assert client.keyed is keyed
-    assert client.retries
+    assert (client.retries, client.reckless) == (True, not keyed)
     assert stack.told == [
         "load",
         "kill postgres2 at 0.0",

@@ -141,6 +141,7 @@ def test_a_soak_ends_after_its_minutes(
         session.now, session.strikes = 0.0, []
         runner.run_random(PLAN, minutes, 7, keep, told.append)
     assert len(session.strikes) == strikes
+    assert len(quiet) == len(told) == 2 * strikes  # the same in both runs
     drawn = runner.draw(7)
     for strike, pause, line in zip(session.strikes, quiet, told, strict=False):
         assert (strike.fault, pause) == next(drawn)

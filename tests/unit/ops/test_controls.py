@@ -35,6 +35,7 @@ class Cluster:
         self.there: list[Row] = []
         self.refusals: list[StackError] = []  # of the next commands in containers
         self.clients: Mapping[str, Behaviour] = {}
+        self.options: dict[str, Any] = {}  # of the session
         self.now = 0.0
 
     def docker(self, *arguments: str) -> str:
@@ -50,9 +51,7 @@ class Cluster:
 
     def session(self, plan: Plan, *, clients: Mapping[str, Behaviour], **more: Any) -> Load:  # noqa: ANN401
         """Begin one."""
-        self.clients = clients
-        awaited = more.get("whole")
-        assert awaited in {None, controls._asynchronous}
+        self.clients, self.options = clients, more
         return Load(self, plan)
 
     # ------------------------------------------------------------ as a stage
@@ -147,6 +146,7 @@ def test_without_synchronous_replication_what_is_lost_counts(stack: Cluster) -> 
         "a whole stack",
     ]
     assert list(stack.clients) == ["careful"]
+    assert stack.options == {"whole": controls._asynchronous}
 
 
 def test_synchronous_replication_comes_back_when_it_could_not_be_taken_away(

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAN = Plan()
-STARTED = 1000.0
+STARTED = 1000.25
 CREATION = Operation(
     Kind.CREATE, "e", due=1, sent=1, completed=2, outcome=Outcome.OK, value="a", version=1
 )
-RESULT = Result(PLAN, STARTED, 9.04, [CREATION], [Mark(5.0, "struck", "fault")], [], ["late"])
+RESULT = Result(PLAN, STARTED, 9.14, [CREATION], [Mark(5.0, "struck", "fault")], [], ["late"])
 FAULT = Fault("f", "F.", lambda _: None, hold=1.0, targets=Targets(), load=8.0)
 
 
@@ -93,8 +93,10 @@ def test_a_drill_keeps_what_its_clients_saw(session: Session, tmp_path: Path) ->
     assert (history.operations, history.final) == ([CREATION], [Row("e", "a", 1)])
     assert history.began == STARTED
     assert "f: careful" in (keep / "careful.html").read_text()
-    assert json.loads((keep / "drill.json").read_text())["judged"]["acknowledged"] == 2
-    assert (drill.began, drill.seconds) == ("1970-01-01T00:16:40+00:00", 9.0)
+    text = (keep / "drill.json").read_text()
+    assert json.loads(text)["judged"]["acknowledged"] == 2
+    assert any(line.strip() == '"acknowledged": 2,' for line in text.splitlines())
+    assert (drill.began, drill.seconds) == ("1970-01-01T00:16:40+00:00", 9.1)
     assert len(drill.measured) == 2  # one in each of the two runs above
     assert session.given == [PLAN, FAULT.load, "over"]
 

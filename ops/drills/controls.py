@@ -32,6 +32,9 @@ LAG = 3.0
 HELD = 0.7
 """Seconds after the primary's death: the service holds some writes, and no node takes them yet."""
 
+HOLD = 6.0
+"""Seconds that a control's fault lasts once it is complete: longer than a failover takes."""
+
 QUORUM_LIMIT = 60.0
 """Seconds for a node that was killed to take its setting back."""
 
@@ -106,7 +109,7 @@ def _kill_midway(stage: Stage) -> None:
 
 
 def _fault(name: str, inject: Callable[[Stage], None]) -> Fault:
-    return Fault(name, "", inject, hold=6.0, targets=Targets())
+    return Fault(name, "", inject, hold=HOLD, targets=Targets())
 
 
 def _quorum(node: str, value: str) -> None:
@@ -140,7 +143,7 @@ def _asynchronous(now: snapshot.Snapshot) -> bool:
 
 
 def _summary(control: Callable[[Plan], Control]) -> str:
-    return (control.__doc__ or "").splitlines()[0]
+    return str(control.__doc__).splitlines()[0]
 
 
 CONTROLS: tuple[Callable[[Plan], Control], ...] = (without_keys, with_keys, asynchronous)

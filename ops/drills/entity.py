@@ -1,7 +1,8 @@
 """All that a history knows of one entity, arranged so that each question of the rules is quick.
 
 Writes are of three sorts here. Acknowledged ones had an effect. Open ones may have had one, once,
-until the end of the history. Failed ones had none, says their answer.
+until the end of the history. Failed ones had none, says their answer; where nothing but its own
+effect can have refused one, it is open as well.
 
 What was acknowledged as durable stands for good. What was not may be lost with its primary, and its
 version made again by another write.
@@ -42,9 +43,8 @@ def effects(write: Operation) -> int:
 
 
 def sees(read: Operation) -> int | None:
-    """Return the version that a read has seen, 0 for nothing there; None: it does not say."""
-    nothing = read.outcome is Outcome.OK and read.value is None and read.version is None
-    return 0 if nothing or read.status == HTTPStatus.NOT_FOUND else read.version
+    """Return the version that an answer shows, 0 for nothing there; None: it does not say."""
+    return 0 if read.value is None and read.version is None else read.version
 
 
 class Entity:
@@ -68,7 +68,8 @@ class Entity:
         self._since: dict[int | None, float] = {}
         self._arrange_targets((*self.acknowledged, *self.open))
         self.refused = [write for write in self.failed if self._refused_by_itself(write)]
-        self._reopen(self.refused)
+        self.open += self.refused
+        self._arrange_targets(self.refused)
         self._arrange_values()
         self.unexplained = self._unexplained()
         self.spare = self._spare()
@@ -88,14 +89,6 @@ class Entity:
     def _is_repeated(operation: Operation) -> bool:
         """Whether only the last try is known to have failed."""
         return operation.tries > 1 and not operation.keyed
-
-    def _reopen(self, writes: list[Operation]) -> None:
-        """Take writes as open though they failed: they were refused by their own effect."""
-        if writes:
-            theirs = {id(write) for write in writes}
-            self.failed = [write for write in self.failed if id(write) not in theirs]
-            self.open += writes
-            self._arrange_targets(writes)
 
     def _arrange_acknowledged(self) -> None:
         self.made: dict[int, list[Operation]] = {}
@@ -145,9 +138,11 @@ class Entity:
             refused, version = write.error.endswith("email-in-use"), 1
         elif write.status == HTTPStatus.PRECONDITION_FAILED and write.expected is not None:
             base, version = self.durable.get(write.expected), write.expected + 1
-            refused = base is not None and base.completed <= write.sent
-            if base is not None and None not in {base.tag, write.condition}:
-                refused = refused and base.tag == write.condition
+            refused = (
+                base is not None
+                and base.completed <= write.sent
+                and (write.condition is None or base.tag in {None, write.condition})
+            )
         else:
             return False
         others = self.makers(version, write.completed)
@@ -235,8 +230,8 @@ class Entity:
 
     def _unexplained(self) -> int:
         """Return how many versions up to the final one no write is known to make."""
-        named = sum(1 < (version or 0) <= self.final for version in self._targets)
-        return self.final - 1 - named
+        known = (version for version in self._targets if version is not ANY)
+        return self.final - 1 - sum(1 < version <= self.final for version in known)
 
     def _spare(self) -> int:
         """Return how many versions could come from writes that do not say which they make."""

@@ -69,7 +69,7 @@ def fault(
     """Add a function to FAULTS; its docstring is what operators read."""
 
     def add(inject: Callable[[Stage], None]) -> Callable[[Stage], None]:
-        summary = (inject.__doc__ or "").splitlines()[0]
+        summary = str(inject.__doc__).splitlines()[0]
         FAULTS[name] = Fault(name, summary, inject, hold, targets, load, random)
         return inject
 

@@ -31,13 +31,11 @@ def lost_writes(entity: Entity) -> Iterator[Finding]:
 def lost_as_warned(entity: Entity) -> Iterator[Finding]:
     """Find what was on the primary alone, as its answer said, and went with it."""
     for version, writes in entity.made.items():
-        warned = [write for write in writes if not write.durable]
-        if warned:
-            kept = _kept(entity, version, writes)
-            for write in warned:
-                if write not in kept:
-                    words = f"{described(write)} with `Durability: local`, and lost"
-                    yield Finding(Rule.LOST_AS_WARNED, entity.name, words, (write,))
+        kept = _kept(entity, version, writes)
+        for write in writes:
+            if not write.durable and write not in kept:
+                words = f"{described(write)} with `Durability: local`, and lost"
+                yield Finding(Rule.LOST_AS_WARNED, entity.name, words, (write,))
 
 
 def _kept(entity: Entity, version: int, writes: list[Operation]) -> list[Operation]:
@@ -132,10 +130,10 @@ def _stranger(entity: Entity, write: Operation) -> str | None:
     if base is not None and base.tag not in {None, write.condition}:
         return f"whose tag {write.condition} is not that of: {described(base)}"
     given = [each for each in entity.acknowledged if each.tag == write.condition]
-    if len({each.value for each in given}) > 1:
-        words = "; ".join(described(each) for each in given)
-        return f"whose tag {write.condition} names more than one version: {words}"
-    return None
+    if len({each.value for each in given}) <= 1:
+        return None
+    words = "; ".join(described(each) for each in given)
+    return f"whose tag {write.condition} names more than one version: {words}"
 
 
 def reordered_changes(entity: Entity) -> Iterator[Finding]:
@@ -150,7 +148,7 @@ def reordered_changes(entity: Entity) -> Iterator[Finding]:
 
 def impossible_writes(entity: Entity) -> Iterator[Finding]:
     """Find writes without answer that must have happened, and were sent too late for that."""
-    if not entity.rows or entity.spare:
+    if entity.spare:
         return
     sole = Counter(target(write) for write in (*entity.acknowledged, *entity.open))
     for write in entity.open:

@@ -98,7 +98,6 @@ class Session:
             for name, behaviour in clients.items()
         }
         self.strikes: list[Strike] = []
-        self._blocks = ExitStack()
 
     def __enter__(self) -> Self:
         """Start the load on a whole stack, and let it settle."""

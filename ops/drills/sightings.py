@@ -65,10 +65,10 @@ def _sightings(entity: Entity) -> Iterator[_Sighting]:
 
 
 def _uncreated(entity: Entity, sighting: _Sighting) -> Finding:
-    creation = next((write for write in entity.failed if write.kind is Kind.CREATE), None)
-    if creation is None or creation.sent > sighting.ended:
-        return _finding(Rule.NEVER_WRITTEN, entity, sighting, "nobody had created it by then")
-    return _finding(Rule.PHANTOM, entity, sighting, "its creation failed", creation)
+    for write in entity.failed:
+        if write.kind is Kind.CREATE and write.sent <= sighting.ended:
+            return _finding(Rule.PHANTOM, entity, sighting, "its creation failed", write)
+    return _finding(Rule.NEVER_WRITTEN, entity, sighting, "nobody had created it by then")
 
 
 def _unfounded(entity: Entity, sighting: _Sighting) -> Finding:

@@ -52,8 +52,7 @@ def docker(*arguments: str, text: str | None = None) -> str:
     try:
         done = subprocess.run(
             ["docker", *arguments],
-            input=text, capture_output=True, text=True, errors="replace", check=False,
-            timeout=DOCKER_LIMIT,
+            input=text, capture_output=True, errors="replace", check=False, timeout=DOCKER_LIMIT,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise StackError(f"docker {arguments[0]} took longer than {DOCKER_LIMIT:.0f} s") from None

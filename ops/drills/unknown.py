@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def resolved(entity: Entity) -> Iterator[tuple[Operation, Resolution]]:
     """Say of each write of unknown outcome whether it was done."""
     unknown = [write for write in entity.open if write.outcome is Outcome.UNKNOWN]
-    all_needed = 0 < entity.spare <= entity.unexplained
+    all_needed = entity.spare <= entity.unexplained
     vacant = entity.final - 1 - sum(1 < each <= entity.final for each in entity.durable)
     for write in unknown:
         if _was_seen(entity, write) or _was_needed(entity, write, all_needed=all_needed):

@@ -82,6 +82,15 @@ def test_a_token_of_what_was_local_promises_the_last_durable_version() -> None:
     assert broken([*made_again, read("b", 6.5, 2, expected=3)], ("d", 3)) == []
 
 
+def test_a_token_of_what_was_not_acknowledged_promises_it_all_the_same() -> None:
+    """It came with a read that saw it: no answer has warned of its loss."""
+    asked_for = cases.unknown(change("b", 2))
+    reads = [read("b", 4, 2), read("a", 6, 1, expected=2)]
+    assert broken([create(), asked_for, *reads], ("b", 2)) == ["stale"]
+    late = replace(change("b", 2, 2), completed=9)
+    assert broken([create(), late, *reads], ("b", 2)) == ["stale"]
+
+
 # ---------------------------------------------------------------- values nobody left there
 def test_a_value_is_seen_when_it_was_sent() -> None:
     """Not before: by the answer at the latest. With and without a version."""
@@ -112,6 +121,7 @@ def test_its_write_failed() -> None:
     seen = read("x", 4, 2)
     (finding,) = found([create(), again, failed, seen], row)
     assert (finding.rule, finding.operations) == (Rule.PHANTOM, (seen, failed))
+    assert finding.sentence.startswith("read as 'x', version 2 (sent at 4.000 s, ")
     assert finding.sentence.count("change to") == 1
     assert broken([create(), failed, read("x", 3.9, 2)], row) == ["never written"]
 
@@ -127,6 +137,18 @@ def test_a_value_as_another_version_than_its_own() -> None:
     assert broken([*TWO, third, read("b", 5, 3)], ("c", 3)) == ["lost update"]
     early = [create(), OPEN, change("c", 6, 3), read("c", 6, 2)]
     assert broken(early, ("c", 3)) == ["never written"]
+    wrong = replace(cases.unknown(change("x", 2, expected=1)), error="wrong-answer", version=9)
+    assert broken([create(), wrong, read("x", 4, 9)], ("x", 2)) == ["never written"]
+
+
+def test_of_several_writes_that_made_a_version_one_is_quoted() -> None:
+    """All of them are in the finding."""
+    both, seen = [change("b", 2, 2), change("c", 2, 2)], read("a", 4, 2)
+    (finding,) = (
+        each for each in found([create(), *both, seen], ("c", 2)) if seen in each.operations
+    )
+    assert finding.operations == (seen, *both)
+    assert finding.sentence.count("change to") == 1
 
 
 def test_an_unconditional_change_makes_any_version_but_the_first() -> None:
@@ -187,6 +209,13 @@ def test_what_stands_was_not_lost_with_a_primary() -> None:
         operations = [*TWO, failed, read("x", at, 2), while_alone()]
         assert broken(operations, ("b", 2)) == rules
     assert broken([*TWO, failed, while_alone()], ("x", 3)) != []
+
+
+def test_one_write_in_hand_is_enough_to_have_left_what_was_lost() -> None:
+    """Whatever else has written the same value."""
+    for at in (4, 20):
+        writes = [held(change("x", at)), held(change("x", 24 - at))]
+        assert broken([*TWO, *writes, read("x", 4, 3), while_alone()], ("b", 2)) == []
 
 
 # ---------------------------------------------------------------- unknown outcomes

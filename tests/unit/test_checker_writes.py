@@ -80,6 +80,13 @@ def test_a_failed_write_had_no_effect_unless_tries_before_it_may_have(
     assert broken([create(), write, asked, read("b", 4, 2)], ("c", 2)) == rules
 
 
+def test_only_a_right_answer_says_which_version_was_made() -> None:
+    """One that is about something else does not; nor does one that names none."""
+    wrong = replace(unknown(change("b", 2)), status=200, error="wrong-answer", version=9)
+    assert broken([create(), wrong], ("b", 2)) == []
+    assert broken([create(), change("b", 2, None)], ("b", 2)) == []
+
+
 # ---------------------------------------------------------------- lost
 def test_what_was_acknowledged_as_durable_is_there() -> None:
     """A later version keeps it; without any row everything is lost, and the sentence says so."""
@@ -132,6 +139,7 @@ def test_two_durable_creations_are_one_too_many() -> None:
     assert "to 'b'" in finding.sentence.split(", and created again: ")[1]
     assert broken([local(first), second], ("b", 1)) == []
     assert broken([first], ("a", 1), ("a", 1)) == ["twice"]
+    assert broken([first, change("b", 2, 2)], ("a", 1), ("b", 2)) == ["twice"]
 
 
 def test_a_conditional_change_makes_the_next_version() -> None:
@@ -310,3 +318,5 @@ def test_what_never_was_is_not_impossible() -> None:
     writes = [create(), unknown(change("b", 6, expected=4)), change("c", 2, 6)]
     assert broken(writes, ("a", 1)) == ["lost"]
     assert broken(writes, ("a", 4)).count("impossible") == 0
+    late = unknown(change("b", 6, expected=1))  # what it made is there, and was when it was sent
+    assert broken([create(), change("c", 2, 3), late], ("b", 2)) == ["lost", "impossible"]

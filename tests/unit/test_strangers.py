@@ -12,7 +12,7 @@ import pytest
 from ops.drills.checker import judge
 from ops.drills.history import History, Row
 from ops.drills.verdict import Rule
-from ops.load.operation import Kind, Operation
+from ops.load.operation import Kind, Operation, Outcome
 from tests.unit.defects import NAME, Life, lost_version_changed, operation, stranger_changed
 from tests.unit.histories import CHANGED, World
 
@@ -65,6 +65,14 @@ def test_what_was_lost_with_its_base_is_no_stranger() -> None:
     change = replace(changed(2, "1-a", "v2", "2-a"), durable=False)
     verdict = judge(History([lost, change, again], [Row(NAME, "v1", 1)]))
     assert verdict.ok
+    # Controls: where the change stands, or its base was acknowledged before it, both were there.
+    stands = replace(change, durable=True)
+    verdict = judge(History([lost, stands, again], [Row(NAME, "v2", 2)]))
+    assert verdict.broken == {Rule.STRANGER: 1}
+    for sent, broken in ((31, {Rule.STRANGER: 1}), (30.9, {})):
+        later = replace(change, sent=sent, completed=32)
+        verdict = judge(History([lost, later, again], [Row(NAME, "v1", 1)]))
+        assert verdict.broken == broken
 
 
 def test_a_tag_of_what_was_lost_may_be_refused() -> None:
@@ -80,12 +88,39 @@ def test_a_tag_of_what_was_lost_may_be_refused() -> None:
     assert verdict.broken == {Rule.TWICE: 1}
 
 
+def test_a_change_without_answer_may_have_been_refused() -> None:
+    """For a version that was lost, while the one that is there has another tag."""
+    lost, again = created("1-a", durable=False), created("1-b")
+    asked = changed(20, "1-a", "v2", "")
+    asked = replace(asked, outcome=Outcome.UNKNOWN, status=None, version=None, tag=None)
+    assert judge(History([lost, again, asked], [Row(NAME, "v1", 1)])).ok
+
+
 def test_a_history_of_before_has_no_tags() -> None:
     """Nothing can be said then."""
     writes = [created("1-a"), changed(2, "1-a", "v2", "2-a")]
     bare = [replace(each, tag=None, condition=None) for each in writes]
     for one in (writes, bare, [writes[0], bare[1]], [bare[0], writes[1]]):
         assert judge(History(one, [Row(NAME, "v2", 2)])).ok
+
+
+def test_a_tag_is_evidence_against_another_tag_only() -> None:
+    """A refusal without one, or of a version without one, is of the version by its number."""
+    outcome, status, error = CHANGED
+    refused = replace(changed(20, "1-a", "v2", ""), outcome=outcome, status=status, error=error)
+    refused = replace(refused, version=None, tag=None)
+    known, unsaid = created("1-a"), replace(created(""), tag=None)
+    for base, condition in ((known, "1-a"), (known, None), (unsaid, "1-a"), (unsaid, None)):
+        operations = [base, replace(refused, condition=condition)]
+        verdict = judge(History(operations, [Row(NAME, "v1", 1)]))
+        assert verdict.broken == {Rule.TWICE: 1}
+
+
+def test_a_change_for_a_version_that_was_not_named_has_no_base() -> None:
+    """Its client knows the tag alone: that is not to be compared with any other version's."""
+    second = changed(2, "1-a", "v2", "2-a")
+    third = replace(changed(4, "2-a", "v3", "3-a"), expected=None, version=3)
+    assert judge(History([created("1-a"), second, third], [Row(NAME, "v3", 3)])).ok
 
 
 def test_numbers_as_tags_are_found_out() -> None:

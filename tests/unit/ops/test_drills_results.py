@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ops.drills.faults import Fault, Targets
+from ops.drills.faults import FAULTS, Fault, Targets
 from ops.drills.history import History, HistoryError, Row, load, save
-from ops.drills.markdown import table, totals, verdict
+from ops.drills.markdown import machine, table, totals, verdict
 from ops.drills.result import (
     FINDINGS_SHOWN,
     Judged,
@@ -252,6 +253,9 @@ def test_the_table_has_all_of_a_line() -> None:
     assert cells[:2] == ["app-killed", "1"]
     assert cells[2].startswith("0.25, ≤ ")
     assert cells[4:] == ["4.0", "1", "2", "0, 0, 0", "5.00"]
+    most = FAULTS["app-killed"].targets.writes
+    just_met = table(by_fault([drill({"app-killed": {"write_pause": most}})]))
+    assert f"{most:.2f}, ≤ {most}" in just_met
     soak = table(by_fault([drill({"app-killed": {}, "app-frozen": {}})]))
     assert "see below" in soak
 
@@ -276,6 +280,11 @@ def test_sentences_on_all_sessions() -> None:
     )
     warned = verdict([replace(GOOD, lost_as_warned=2)])
     assert warned.endswith(" Lost after `Durability: local`: 2.")
+
+
+def test_results_name_their_machine() -> None:
+    """As far as it matters for the numbers."""
+    assert re.fullmatch(r"[1-9]\d* cores for stack and load together, Linux \d\S+", machine())
 
 
 # ---------------------------------------------------------------- the file of a history

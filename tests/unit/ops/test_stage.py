@@ -1,0 +1,228 @@
+"""The means to break and to mend: what Docker is told, and what is never touched."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.console import StackError
+from ops.drills import stage as module
+from ops.drills.stage import Stage, docker
+from ops.snapshot import Node, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PRIMARY = Node("postgres2", "primary", "primary", healthy=True, lsn="0/1", timeline=1)
+STANDBY = Node("postgres1", "secondary", "secondary", healthy=True, lsn="0/1", timeline=1)
+BEFORE = Snapshot(nodes=[STANDBY, PRIMARY], writable=["postgres2"], vip_holder="haproxy2")
+
+
+class Docker:
+    """Notes what Docker is told; answers what a test has prepared, by the command's first words."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.texts: list[str] = []
+        self.answers: dict[str, str | Exception] = {}
+
+    def __call__(self, *arguments: str, text: str | None = None) -> str:
+        """Answer a command."""
+        command = " ".join(arguments)
+        self.told.append(command)
+        if text is not None:
+            self.texts.append(text)
+        answers = (answer for words, answer in self.answers.items() if command.startswith(words))
+        answer = next(answers, "")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Docker:
+    """A Docker engine with nothing in it."""
+    engine = Docker()
+    monkeypatch.setattr(module, "docker", engine)
+    return engine
+
+
+def stage(before: Snapshot = BEFORE) -> tuple[Stage, list[str]]:
+    """Make a stage, and the list that its marks go to."""
+    marks: list[str] = []
+    return Stage(before, lambda what, kind: marks.append(f"{kind}: {what}"), lambda: None), marks
+
+
+# ---------------------------------------------------------------- roles
+@pytest.mark.parametrize(
+    ("role", "before", "said"),
+    [
+        ("primary", Snapshot(nodes=[STANDBY, PRIMARY]), "no primary"),
+        ("standby", Snapshot(nodes=[PRIMARY], writable=["postgres2"]), "no standby"),
+        ("proxy", Snapshot(), "nobody holds the virtual IP"),
+    ],
+)
+def test_a_role_that_nobody_has_cannot_be_struck(role: str, before: Snapshot, said: str) -> None:
+    """Which is said, before anything is broken."""
+    broken, _ = stage(before)
+    with pytest.raises(StackError, match=said):
+        getattr(broken, role)
+
+
+# ---------------------------------------------------------------- processes
+def test_killed_processes_come_back_with_their_container(engine: Docker) -> None:
+    """The shell in the container says which ones they are."""
+    broken, marks = stage()
+    with broken:
+        broken.kill_process("haproxy2", "haproxy", "pidof haproxy")
+    assert engine.told == [
+        "exec haproxy2 sh -c kill -9 $(pidof haproxy)",
+        "start haproxy2",
+    ]
+    assert marks == ["fault: haproxy in haproxy2 killed", "undone: haproxy2 runs"]
+
+
+@pytest.mark.parametrize(
+    ("state", "mended"), [("paused\n", ["unpause a"]), ("exited\n", ["start a"]), ("running\n", [])]
+)
+def test_a_frozen_container_runs_again(engine: Docker, state: str, mended: list[str]) -> None:
+    """Also one that has been killed meanwhile; one that runs is left alone."""
+    engine.answers = {"inspect": state}
+    broken, _ = stage()
+    with broken:
+        broken.freeze("a")
+    assert engine.told == ["pause a", "inspect --format {{.State.Status}} a", *mended]
+
+
+def test_mending_early_leaves_nothing_to_mend(engine: Docker) -> None:
+    """What was mended within the fault is not mended again at its end."""
+    broken, marks = stage()
+    with broken:
+        broken.kill("a", "b")
+        broken.mend()
+        broken.note("on it goes")
+    assert engine.told == ["kill a b", "start a b"]
+    assert marks == ["fault: a, b killed", "undone: a, b started", "event: on it goes"]
+
+
+# ---------------------------------------------------------------- the network
+def test_a_container_is_cut_off_at_every_device_but_the_loopback(engine: Docker) -> None:
+    """All packets, in and out; the helper shares its network and mends it if the drill dies."""
+    engine.answers = {"exec holdfast-cut-a ls": "eth0\nlo\neth1\n", "ps": "1234\n"}
+    broken, marks = stage()
+    with broken:
+        broken.cut("a")
+        run, _, rules = engine.told
+    assert "--network container:a " in run
+    assert run.endswith(f"sleep {module.CUT_MOST}; {module.MEND}")
+    assert rules == "exec --interactive holdfast-cut-a nft -f -"
+    assert [line.split() for line in engine.texts[0].splitlines() if "hook" in line] == [
+        f"type filter hook {way} device {device} priority 0; drop;".split()
+        for device in ("eth0", "eth1")
+        for way in ("ingress", "egress")
+    ]
+    assert engine.told[3:] == [
+        "ps --quiet --filter name=^holdfast-cut-a$",
+        f"exec holdfast-cut-a sh -c {module.MEND}",
+        "rm --force holdfast-cut-a",
+    ]
+    assert marks == ["fault: a cut off", "undone: a connected again"]
+
+
+def test_two_containers_are_cut_off_from_each_other_alone(engine: Docker) -> None:
+    """Only what goes to the other's address, or comes from there, is dropped."""
+    engine.answers = {"inspect": "10.0.0.2\n", "exec holdfast-cut-a ls": "eth0\n"}
+    broken, marks = stage()
+    with broken:
+        broken.cut("a", "b")
+    assert engine.told[0].startswith("inspect")
+    assert engine.told[0].endswith(" b")
+    assert "ip saddr 10.0.0.2 drop;" in engine.texts[0]
+    assert "ip daddr 10.0.0.2 drop;" in engine.texts[0]
+    assert marks == ["fault: a cut off from b", "undone: a connected again"]
+
+
+def test_a_cut_that_has_ended_by_itself_needs_no_mending(engine: Docker) -> None:
+    """Its helper is gone then."""
+    broken, _ = stage()
+    with broken:
+        broken.cut("a")
+        before = len(engine.told)
+    assert engine.told[before:] == ["ps --quiet --filter name=^holdfast-cut-a$"]
+
+
+def test_the_helper_goes_also_when_the_network_cannot_be_mended(engine: Docker) -> None:
+    """Its rules are the namespace's: the next container of that name has another one."""
+    engine.answers = {"ps": "1234", "exec holdfast-cut-a sh": StackError("nft fails")}
+    broken, _ = stage()
+    broken.cut("a")
+    with pytest.raises(StackError, match="nft fails"):
+        broken.mend()
+    assert engine.told[-1] == "rm --force holdfast-cut-a"
+
+
+# ---------------------------------------------------------------- volumes
+def test_a_volume_is_given_back_after_it_was_filled(engine: Docker) -> None:
+    """Room first: a node whose volume is full cannot be stopped in an orderly way."""
+    calls: list[tuple[str, str]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda node, told: calls.append((name, node)) if told is engine else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("bound", "fill", "make_room", "unbound"):
+            patch.setattr(module.volume, name, note(name))
+        broken, marks = stage()
+        with broken:
+            broken.bound("a")
+            broken.fill("a")
+    assert calls == [("bound", "a"), ("fill", "a"), ("make_room", "a"), ("unbound", "a")]
+    assert marks == [
+        "event: a on a small volume",
+        "fault: no room on the volume of a",
+        "undone: room on the volume of a",
+        "undone: a on its own volume",
+    ]
+
+
+# ---------------------------------------------------------------- Docker's words
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Let `docker` be a shell script."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def write(script: str) -> None:
+        path = tmp_path / "docker"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o700)
+
+    return write
+
+
+def test_what_docker_prints_is_returned(program: Callable[[str], None]) -> None:
+    """It is given the words and the text; a byte that is no text does not matter."""
+    program('echo "$@"; cat; printf "\\377"')
+    assert docker("exec", "a", "nft", text="rules") == "exec a nft\nrules\N{REPLACEMENT CHARACTER}"
+
+
+def test_an_error_has_the_first_line_of_a_command(program: Callable[[str], None]) -> None:
+    """As much as fits, and Docker's own words: some commands carry a script."""
+    program("echo no such container >&2; exit 1")
+    with pytest.raises(StackError, match=r"^docker exec a sh -c set -e: no such container$"):
+        docker("exec", "a", "sh", "-c", "set -e\nmount --bind\n")
+    with pytest.raises(StackError) as told:
+        docker("exec", "x" * 500)
+    assert len(str(told.value)) < 200
+
+
+def test_a_command_that_does_not_end_is_an_error(
+    program: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which one."""
+    monkeypatch.setattr(module, "DOCKER_LIMIT", 0.1)
+    program("exec sleep 10")
+    with pytest.raises(StackError, match="docker pause took longer than"):
+        docker("pause", "a")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
+import traceback
 from collections import Counter
 from contextlib import suppress
 from enum import StrEnum
+from importlib import import_module
 from itertools import count
 from pathlib import Path
+from select import select
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +25,24 @@ if TYPE_CHECKING:
 
 START = 60.0  # seconds for Python, the imports and the fixtures of a session
 _SLOWER = 5.0  # how much longer tests may take than when they were measured
+# Importing these takes longer than most unit tests: done once, before the first mutant.
+LIBRARIES: tuple[str, ...] = (
+    "asyncpg",
+    "fastapi",
+    "httpx",
+    "hypothesis",
+    "rich.table",
+    "sqlalchemy",
+    "structlog",
+)
+LIBRARIES += (
+    "alembic",
+    "prometheus_client",
+    "pydantic_settings",
+    "pytest_asyncio",
+    "typer",
+    "yaml",
+)
 _MERCY = 20.0  # seconds to end after an interrupt: fixtures end what they started
 
 
@@ -40,12 +62,19 @@ class Judge:
         self._took = took
         self._kills: Counter[tuple[str, str]] = Counter()  # by file and test
         self._times = count(1)
+        self._proven = False  # that the tests pass without a fault
+        _warm_up()
 
     def judge(self, mutant: Mutant, tests: Iterable[str]) -> tuple[Fate, str]:
         """Return what becomes of a mutant, and the test that killed it."""
         ordered = sorted(tests, key=lambda test: self._order(mutant.path, test))
         if not ordered:
             return Fate.NOT_COVERED, ""
+        if not self._proven:  # or every mutant would be killed by what kills them all
+            code, output = self._run(ordered)
+            if code != 0:
+                raise SystemExit(f"mutants: they fail without a fault:\n{output[-3000:]}")
+            self._proven = True
         path = self._tree / mutant.path
         try:
             self._write(path, mutant.changed)
@@ -69,46 +98,66 @@ class Judge:
         os.utime(path, (moment, moment))
 
     def _run(self, tests: list[str]) -> tuple[int | None, str]:
-        names, output = self._tree / ".mutants.tests", self._tree / ".mutants.output"
-        names.write_text("\n".join(tests))
+        output = self._tree / ".mutants.output"
         longest = max(self._took[test] for test in tests)
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=line"]
-        command += ["-p", "no:cacheprovider", f"--timeout={START + _SLOWER * longest:.0f}"]
-        environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutants"}
+        arguments = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]
+        arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # imported already
+        arguments += [f"--timeout={START + _SLOWER * longest:.0f}", *tests]
         bound = START + _SLOWER * sum(self._took[test] for test in tests)
-        with output.open("w") as written:
-            process = subprocess.Popen(
-                [*command, f"@{names}"],
-                cwd=self._tree,
-                env=environment,
-                stdout=written,
-                stderr=subprocess.STDOUT,
-            )
-            code = _wait(process, bound)
+        code = _wait(self._pytest(arguments, output), bound)
         return code, output.read_text(errors="replace")
 
+    def _pytest(self, arguments: list[str], output: Path) -> int:
+        """Begin pytest in a process of its own, which has imported the libraries already."""
+        pid = os.fork()
+        if pid == 0:  # only ends, whatever happens
+            code = 1
+            try:
+                with output.open("w") as written:
+                    os.dup2(written.fileno(), 1)
+                    os.dup2(written.fileno(), 2)
+                os.chdir(self._tree)
+                sys.path.insert(0, str(self._tree))
+                os.environ["HYPOTHESIS_PROFILE"] = "mutants"
+                code = int(pytest.main(arguments))
+            except BaseException:  # noqa: BLE001 - it would go on as a second judge
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        return pid
 
-def _wait(process: subprocess.Popen[bytes], bound: float) -> int | None:
+
+def _warm_up() -> None:
+    """Import what tests need, and nothing that a fault can be planted in."""
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            import_module(name)
+
+
+def _wait(pid: int, bound: float) -> int | None:
     """Return how it ended; None: it did not, and was made to, with all that it had started."""
+    ended = os.pidfd_open(pid)
     try:
-        return process.wait(bound)
-    except subprocess.TimeoutExpired:
-        code = None
+        in_time, _, _ = select([ended], [], [], bound)
+        if not in_time:
+            _end(pid, ended)
     except BaseException:
-        _end(process)
+        _end(pid, ended)
         raise
-    _end(process)
-    return code
+    finally:
+        os.close(ended)
+        _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status) if in_time else None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_MERCY)
-    for pid in [*reversed(_descendants(process.pid)), process.pid]:
+def _end(pid: int, ended: int) -> None:
+    os.kill(pid, signal.SIGINT)
+    select([ended], [], [], _MERCY)
+    for each in [*reversed(_descendants(pid)), pid]:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
+            os.kill(each, signal.SIGKILL)
 
 
 def _descendants(pid: int) -> list[int]:

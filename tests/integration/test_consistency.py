@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.database import ConsistencyToken
+from service.database import ConsistencyToken, consistency
+from service.errors import ConnectionLost
 from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually
@@ -104,6 +107,32 @@ async def test_the_replica_is_waited_for(stack: EmbeddedStack, database: str) ->
         assert response.headers["X-Route"] == "read"
 
 
+async def test_a_lagging_replica_is_asked_less_and_less(
+    stack: EmbeddedStack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon at first, as it is seldom far behind; then at a pace that costs it nothing."""
+    pauses = []
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(consistency, "asyncio", SimpleNamespace(sleep=noted))
+    async with running_service(
+        database, stack.primary.port, stack.standby.port, consistency_wait=0.5
+    ) as service:
+        path = (await service.create("asked")).headers["Location"]
+        async with replay_paused(stack):
+            token = await change(service, path, "ahead")
+            await read(service, path, token)
+    steady = pauses[:-1]  # the last one ends with the wait
+    assert steady[0] == consistency.POLL_FIRST
+    assert steady[-1] == consistency.POLL_MOST
+    for before, after in pairwise(steady):
+        assert after == min(2 * before, consistency.POLL_MOST)
+    assert sum(pauses) <= 0.5
+
+
 async def test_a_lagging_replica_is_not_waited_for_each_time(
     stack: EmbeddedStack, database: str
 ) -> None:
@@ -122,6 +151,21 @@ async def test_a_lagging_replica_is_not_waited_for_each_time(
                 assert response.headers["X-Route"] == "read-fallback"
         assert times[0] >= 0.5
         assert min(times[1:]) < 0.25
+
+
+async def test_a_replica_that_lags_serves(stack: EmbeddedStack, database: str) -> None:
+    """It has answered, though not what was asked for: it is not taken for down."""
+    async with running_service(
+        database, stack.primary.port, stack.standby.port, db_probe_interval=600
+    ) as service:
+        path = (await service.create("lags")).headers["Location"]
+        _, reader = service.app.state.database.pools
+        async with replay_paused(stack):
+            token = await change(service, path, "ahead")
+            await read(service, path, None)  # a session is open now
+            reader.endpoint.failed(ConnectionLost("as another session was", kind="reset"))
+            assert (await read(service, path, token)).headers["X-Route"] == "read-fallback"
+            assert reader.endpoint.state.serves
 
 
 async def test_a_primary_among_the_readers_answers_at_once(

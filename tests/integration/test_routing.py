@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.errors import ConnectionLost
+from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.service_client import running_service
 from tests.integration.support import eventually, superuser
@@ -65,6 +67,18 @@ async def test_reads_and_writes_go_their_ways(stack: EmbeddedStack, routes: Rout
     assert read.status_code == 200
     assert read.headers["X-Route"] == "read"
     assert read.json() == created.json()
+
+
+async def test_a_read_tells_that_its_endpoint_serves(stack: EmbeddedStack, database: str) -> None:
+    """Also where it was taken for down meanwhile, and no session had to be opened."""
+    async with warm_database(stack, database, stack.primary.port, sessions=1) as heart:
+        _, reader = heart.pools
+        for _ in range(2):
+            async with heart.read() as connection:
+                await connection.fetchval("SELECT 1")
+            assert reader.endpoint.state.serves
+            reader.endpoint.failed(ConnectionLost("as another session was", kind="reset"))
+            assert not reader.endpoint.state.serves
 
 
 @pytest.mark.parametrize("how", ["refuse", "reset", "deafen"])

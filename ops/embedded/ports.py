@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
 from dataclasses import dataclass, field, fields
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.embedded.processes import EmbeddedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Below Linux' ephemeral range (32768 up): an outgoing connection must not take the port of a
 # node that is down for a moment.
 PORTS = range(20_000, 32_000)
+
+BLOCK = 400
+"""Ports that one process has for itself."""
+
+_of_stacks: set[int] = set()
+
+LOCKS = Path(tempfile.gettempdir()) / "holdfast-ports"
+"""A file for each block, locked by the process that has it."""
 
 NOBODY_LISTENS = "127.0.0.1:1"  # where haproxy.cfg names a server that this stack has not
 
@@ -27,26 +45,58 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Choose a loopback port nobody listens on, outside the range of outgoing connections."""
-    for _ in range(200):
-        port = random.choice(PORTS)  # noqa: S311 - spread, not a secret
-        if port_is_free(port):
+    """Choose a loopback port nobody listens on, outside the range of outgoing connections.
+
+    Nor is anybody about to: a server of another run that is down for a moment finds its port as it
+    left it, and so does this process's stack.
+    """
+    own = _own_ports()
+    for _ in range(BLOCK):
+        port = next(own)
+        if port not in _of_stacks and port_is_free(port):
             return port
     raise EmbeddedError(f"found no free port in {PORTS.start}..{PORTS.stop - 1}")
+
+
+def stack_port() -> int:
+    """Choose a port that this process never chooses again."""
+    port = free_port()
+    _of_stacks.add(port)
+    return port
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Return the ports of a block that is this process's own until it ends, in turn."""
+    LOCKS.mkdir(mode=0o777, exist_ok=True)
+    blocks = [PORTS[first : first + BLOCK] for first in range(0, len(PORTS), BLOCK)]
+    random.shuffle(blocks)  # those of others are seldom met, and leftovers of the killed
+    for block in blocks:
+        try:
+            descriptor = os.open(LOCKS / str(block.start), os.O_RDONLY | os.O_CREAT, 0o666)
+        except OSError:  # another user's
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        return cycle(block)  # the lock ends with the process
+    raise EmbeddedError(f"others have all ports of {PORTS.start}..{PORTS.stop - 1}; see {LOCKS}")
 
 
 @dataclass(frozen=True)
 class Ports:
     """Loopback ports: four of HAProxy, two of the services behind it, two of the nodes."""
 
-    http: int = field(default_factory=free_port)
-    write: int = field(default_factory=free_port)
-    read: int = field(default_factory=free_port)
-    stats: int = field(default_factory=free_port)
-    app1: int = field(default_factory=free_port)
-    app2: int = field(default_factory=free_port)
-    postgres1: int = field(default_factory=free_port)
-    postgres2: int = field(default_factory=free_port)
+    http: int = field(default_factory=stack_port)
+    write: int = field(default_factory=stack_port)
+    read: int = field(default_factory=stack_port)
+    stats: int = field(default_factory=stack_port)
+    app1: int = field(default_factory=stack_port)
+    app2: int = field(default_factory=stack_port)
+    postgres1: int = field(default_factory=stack_port)
+    postgres2: int = field(default_factory=stack_port)
 
     def by_name(self) -> dict[str, int]:
         """Each port under its name."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 from ops.dev import DEFAULT_PORTS
 from ops.embedded import CONFIGURATION, Ports
 from ops.embedded.ports import PORTS
 
+ROOT = Path(__file__).parents[3]
 # Those that are no address; HAProxy has a default for each.
 NO_ADDRESS = {"LOG_LEVEL", "MAXCONN", "PG_CLEAR_TEXT", "STATS_SOCKET"}
 
@@ -30,6 +34,22 @@ def test_ports_avoid_outgoing_connections() -> None:
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     assert lowest > max(PORTS)
     assert set(Ports().by_name().values()) <= set(PORTS)
+
+
+CHOOSE = "from ops.embedded.ports import free_port; print(*(free_port() for _ in range(20)))"
+
+
+def test_two_runs_choose_different_ports() -> None:
+    """Also while nobody listens: a node that is down for a moment loses its port to nobody."""
+    command = [sys.executable, "-c", f"{CHOOSE}; input()"]
+    runs = [
+        subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) for _ in range(4)
+    ]
+    chosen = [int(port) for run in runs if run.stdout for port in run.stdout.readline().split()]
+    for run in runs:
+        run.communicate("\n", timeout=30)
+    assert len(chosen) == len(set(chosen)) == 4 * 20
+    assert set(chosen) <= set(PORTS)
 
 
 def test_chosen_ports_are_kept() -> None:

@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long test test-stack bench-writes mutants fmt lock
+.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long check-busy test test-stack bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest \
 		tests/integration/test_properties.py tests/integration/test_every_byte.py tests/integration/test_soak.py
+
+check-busy: $(VENV)/ready  ## tests again and again, beside four busy processes (ROUNDS=20, ARGS="FILES")
+	@$(BIN)/python -m tests.busy --rounds $(or $(ROUNDS),20) $(ARGS)
 
 test: check test-stack  ## everything, the real stack included
 

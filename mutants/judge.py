@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mutants.mutation import Mutant
 
-START = 60.0  # seconds for Python, the imports and the fixtures of a session
+START = 20.0  # seconds for the fixtures of a session
 _SLOWER = 5.0  # how much longer tests may take than when they were measured
 # Importing these takes longer than most unit tests: done once, before the first mutant.
 LIBRARIES: tuple[str, ...] = (

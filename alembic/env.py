@@ -42,7 +42,7 @@ TABLES = [
 ]  # imported so that `metadata` holds every slice's table
 
 # The advisory lock: any constant will do that nobody else uses in this database ("holdfast").
-LOCK = int.from_bytes(b"holdfast")
+LOCK = int.from_bytes(b"hold"), int.from_bytes(b"fast")
 LOCK_NOT_AVAILABLE = "55P03"
 # What a failover looks like to a session; as in service/database/failures.py.
 PASSING = ("08", "25006", "53300", "57P01", "57P02", "57P03")
@@ -149,11 +149,11 @@ async def wait_for_primary(
 
 async def take_lock(connection: AsyncConnection, deadline: float) -> None:
     """Wait until no other migration runs. The lock ends with the session, whatever happens."""
-    take = sa.text("SELECT pg_advisory_lock(:key)")
+    take = sa.text("SELECT pg_advisory_lock(:first, :second)")
     await set_lock_timeout(connection, LOCK_WAIT)
     while True:
         try:
-            await connection.execute(take, {"key": LOCK})
+            await connection.execute(take, dict(zip(("first", "second"), LOCK, strict=True)))
         except DBAPIError as error:
             await connection.rollback()
             if sqlstate(error) != LOCK_NOT_AVAILABLE:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ops import settings
 from ops.console import StackError, say
 from ops.stack import Stack
 
@@ -34,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("verb", choices=VERBS, metavar="VERB")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     chosen = parser.parse_args(arguments)
-    stack = Stack(Path(__file__).resolve().parent.parent)
+    root = Path(__file__).resolve().parent.parent
+    settings.adopt(root)
+    stack = Stack(root)
     try:
         if chosen.verb in {"logs", "psql"}:
             return int(getattr(stack, chosen.verb)(chosen.arguments))

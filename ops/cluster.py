@@ -11,16 +11,18 @@ import json
 import subprocess
 from dataclasses import dataclass
 
+from ops import settings
 from ops.console import StackError
 
 NODES = ("postgres1", "postgres2", "postgres3")
 APPS = ("app1", "app2")
 PROXIES = ("haproxy1", "haproxy2")
-VIP = "172.30.0.100"
 ONE_SHOT = "db-migrate"
 
-EDGE_PORT, EDGE_LIMIT = 8080, 2.0
-"""The published HTTP port, and the seconds for nginx itself to answer there."""
+EDGE = "vip-access"
+
+EDGE_LIMIT = 2.0
+"""Seconds for nginx itself to answer on the published port."""
 
 LOOK_LIMIT = 10.0
 """Seconds for one question to one container."""
@@ -123,7 +125,7 @@ def find_primary() -> str | None:
 
 def holds_vip(proxy: str) -> bool:
     """Tell whether a proxy has the virtual IP."""
-    return f" {VIP}/" in ask(proxy, "ip", "-4", "address", "show")
+    return f" {vip()}/" in ask(proxy, "ip", "-4", "address", "show")
 
 
 def find_vip_holder() -> str | None:
@@ -151,9 +153,19 @@ def servers_of(proxy: str) -> list[dict[str, str]]:
     return [row for row in rows if row["svname"] not in {"FRONTEND", "BACKEND"}]
 
 
+def vip() -> str:
+    """Return the virtual IP."""
+    return f"{settings.prefix('EDGE_SUBNET')}.100"
+
+
+def edge_port() -> int:
+    """Return the published HTTP port."""
+    return settings.port("HTTP_PORT")
+
+
 def edge_answers() -> bool:
     """Tell whether nginx answers on the port that is published on this machine."""
-    connection = http.client.HTTPConnection("127.0.0.1", EDGE_PORT, timeout=EDGE_LIMIT)
+    connection = http.client.HTTPConnection("127.0.0.1", edge_port(), timeout=EDGE_LIMIT)
     try:
         connection.request("GET", "/nginx-health")
         return connection.getresponse().status == http.client.NO_CONTENT

@@ -66,13 +66,13 @@ def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
 
 def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.vip_holder is None:
-        what = f"No proxy holds the virtual IP {cluster.VIP}."
+        what = f"No proxy holds the virtual IP {cluster.vip()}."
         yield Problem(what, "Nobody holds the virtual IP")
 
 
 def _edge(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.edge:
-        what = f"Nobody answers on localhost:{cluster.EDGE_PORT}, where nginx is published."
+        what = f"Nobody answers on localhost:{cluster.edge_port()}, where nginx is published."
         yield Problem(what, "The published ports do not answer")
 
 

@@ -36,8 +36,9 @@ STATS_FILE = "stats_users"
 
 RANDOM_BYTES = 24
 
-CONTAINER_USER = 100
-"""The user of every process in a container that reads a secret (deploy/*/Dockerfile)."""
+READERS = 471100
+"""The group of every process in a container that reads a secret (compose.yaml, `group_add`), and of
+nobody on the host."""
 
 
 class SecretFiles:
@@ -125,14 +126,14 @@ def _overwrite(path: Path, new: bytes) -> None:
 
 
 def _hand_over(path: Path) -> None:
-    """Make a file or folder readable for the containers' user, and as far as possible for it alone.
+    """Make a file or folder readable for the containers' group, as far as possible for it alone.
 
-    Only root can give a file away. Otherwise the folder above, which nobody else may enter, keeps
-    others out.
+    Only root can give a file to a group of its own. Otherwise the folder above, which nobody else
+    may enter, keeps others out.
     """
     folder = path.is_dir()
     if os.geteuid() == 0:
-        os.chown(path, CONTAINER_USER, -1)
-        path.chmod(0o500 if folder else 0o400)
+        os.chown(path, 0, READERS)
+        path.chmod(0o550 if folder else 0o440)
     else:
         path.chmod(0o755 if folder else 0o644)

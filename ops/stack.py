@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import cluster
+from ops import cluster, firewall, preflight, settings, snapshot
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
+from ops.diagnosis import diagnose
 from ops.host import Host
 from ops.secret_files import SecretFiles
 from ops.timing import DEADLINES, deadline
@@ -32,6 +33,9 @@ REFUSED_LIMIT = 5.0
 """Seconds for the published port to answer before its container is restarted: the engine's own
 process for it may have died (docs/runbook.md)."""
 
+REDUNDANT_LIMIT = 180.0
+"""Seconds for the nodes to be in sync: a node that was damaged copies the primary's data anew."""
+
 STOP_LIMIT = 240.0
 """Seconds for stopping everything: requests that are held end first, and a primary hands over."""
 
@@ -40,20 +44,24 @@ SWITCHOVER_LIMIT = 60.0
 
 OLD_NETWORK = "holdfast_holdfast"
 
+VOLUMES = {f"holdfast_{name}" for name in ("monitor", *cluster.NODES)}
+DATA_IMAGE, DATA_USER = "holdfast-postgres", "471101"
+"""What writes to the volumes, and as whom (deploy/postgres/Dockerfile)."""
+
 POLL = 0.3
 """Seconds between two looks at something that is waited for."""
 
 FAREWELL = """
 Holdfast is up.
 
-  service       http://localhost:8080/api/users     (docs: http://localhost:8080/docs)
-  statistics    http://localhost:8404/              (metrics: http://localhost:8404/metrics)
-  PostgreSQL    localhost:6432 write, localhost:6433 read; database holdfast, role holdfast_app,
-                password in deploy/compose/secrets/db_password
+  service       http://localhost:{HTTP_PORT}/api/users     (docs: /docs)
+  statistics    http://localhost:{STATS_PORT}/              (metrics: /metrics)
+  PostgreSQL    localhost:{WRITE_PORT} write, localhost:{READ_PORT} read; database holdfast,
+                role holdfast_app, password in deploy/compose/secrets/db_password
 
 Three things to try:
-  1. curl -i localhost:8080/api/users -H 'content-type: application/json' \\
-         -d '{"email": "grace@example.org", "name": "Grace"}'
+  1. curl -i localhost:{HTTP_PORT}/api/users -H 'content-type: application/json' \\
+         -d '{{"email": "grace@example.org", "name": "Grace"}}'
   2. docker kill $(make -s primary)      # then list and create users: a pause, no error
      docker start postgres1 postgres2    # the old primary comes back as a standby
   3. docker kill $(make -s vip)          # the proxy with the virtual IP: the other takes over
@@ -73,8 +81,9 @@ class Stack:
         self.compose_file = root / "deploy" / "compose" / "compose.yaml"
         self.secrets = SecretFiles(self.compose_file.parent / "secrets")
         # Compose wants every variable of the file even where it does not use it, as in `down`.
-        kept = _settings(self.compose_file.with_name(".env"))
-        self.environment = {**kept, **os.environ, "CA_BUNDLE": _ca_bundle()}
+        self.environment = {**settings.read(root), **os.environ, "CA_BUNDLE": _ca_bundle()}
+        for network in ("EDGE", "DATABASE"):
+            self.environment[f"{network}_PREFIX"] = settings.prefix(f"{network}_SUBNET")
         if self.environment.get("NODES") == "3":
             self.environment["COMPOSE_PROFILES"] = "three-nodes"
 
@@ -86,16 +95,22 @@ class Stack:
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
+        chosen = dict(self.environment)
         self._settle_settings()
+        settings.confirm(settings.loosened(settings.read(self.root), self.environment))
         self.environment["BASE_IMAGE"] = self.host.prepare()
+        preflight.check()
+        settings.keep(self.root, chosen)
         self.secrets.make()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
+        firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
         self._start()
         self.host.remove_superseded_images()
         self._await_answer()
-        say(FAREWELL)
+        self._await_redundancy()
+        say(FAREWELL.format(**{name: settings.port(name) for name in settings.PORTS}))
         say(f"It took {time.monotonic() - begun:.0f} s.")
 
     def down(self) -> None:
@@ -116,9 +131,9 @@ class Stack:
 
     def distclean(self) -> None:
         """Clean, and remove the images that were built here."""
-        extra = ("--volumes", "--rmi", "all")
         if self._wake_engine():
-            self._take_down("Stopping the stack, removing its data and images", *extra)
+            self._take_down("Stopping the stack, removing its data", "--volumes")
+            self._compose("Removing its images", "down", "--rmi", "all", limit=STOP_LIMIT)
             self.secrets.remove()
             self.host.remove_images()
             self.host.stop_engine()
@@ -129,7 +144,7 @@ class Stack:
             say(f"  {container.name:<13}{container.condition}")
         say()
         say(cluster.cluster_state().rstrip() or "  the monitor does not answer")
-        say(f"\n  virtual IP {cluster.VIP}: {cluster.find_vip_holder() or 'nobody'}\n")
+        say(f"\n  virtual IP {cluster.vip()}: {cluster.find_vip_holder() or 'nobody'}\n")
         for row in cluster.backends():
             say(f"  {row['pxname']:<12}{row['svname']:<16}{row['status']}")
 
@@ -192,6 +207,7 @@ class Stack:
             *("--user", f"{os.geteuid()}:{os.getegid()}", "--volume", f"{folder}:/tls"),
             *("--workdir", "/tls", "--env", f"RENEW={'yes' if renew else 'no'}"),
             *("--env", "CERTIFICATE_SECONDS", "--env", "EDGE_NAMES"),
+            *("--env", f"VIP={cluster.vip()}"),
             *("holdfast-postgres", "make-certificates"),
         ]
         log = self._log("certificates")
@@ -201,6 +217,7 @@ class Stack:
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
         self._leave_old_network()
+        self._leave_old_users()
         seen: dict[str, str] = {}
         try:
             self._compose(
@@ -230,6 +247,24 @@ class Stack:
                 cluster.docker("rm", "--force", container)
             cluster.docker("network", "rm", OLD_NETWORK)
 
+    def _leave_old_users(self) -> None:
+        """Give volumes of versions before the stack had users of its own to the one it has now."""
+        found = [
+            name for name in cluster.docker("volume", "ls", "--quiet").split() if name in VOLUMES
+        ]
+        if not found:
+            return
+        mounts = [word for name in found for word in ("--volume", f"{name}:/volumes/{name}")]
+        there = ("run", "--rm", "--network", "none", "--user", "0", *mounts, "--entrypoint")
+        shown = cluster.docker(*there, "sh", DATA_IMAGE, "-c", "stat --format %u /volumes/*")
+        if set(shown.split()) <= {"0", DATA_USER}:  # 0: nothing was written there yet
+            return
+        self._take_down("Stopping the stack of a version that shared a user with the host")
+        cluster.docker(
+            *there, "chown", DATA_IMAGE, "--recursive", f"{DATA_USER}:{DATA_USER}",
+            *(f"/volumes/{name}" for name in found),
+        )  # fmt: skip
+
     def _show_changes(self, progress: Progress, seen: dict[str, str]) -> str:
         """Print what has become ready; return what is waited for, or nothing."""
         waiting = []
@@ -243,7 +278,7 @@ class Stack:
         return ", ".join(waiting)
 
     def _await_answer(self) -> None:
-        progress = Progress("Service through localhost:8080")
+        progress = Progress(f"Service through localhost:{cluster.edge_port()}")
         restarted = False
         while (answer := _health_through_edge()) != http.client.OK:
             if progress.seconds > REFUSED_LIMIT and not restarted and not cluster.edge_answers():
@@ -253,12 +288,28 @@ class Stack:
             if progress.seconds > ANSWER_LIMIT:
                 progress.failed()
                 raise StackError(
-                    f"/health on port 8080 did not answer 200 within {ANSWER_LIMIT:.0f} s (last: "
-                    f"{answer}). `make status` shows which part is missing, `make logs` why."
+                    f"/health on port {cluster.edge_port()} did not answer 200 within "
+                    f"{ANSWER_LIMIT:.0f} s (last: {answer}). `make status` shows which part is "
+                    "missing, `make logs` why."
                 )
             progress.note(str(answer))
             time.sleep(POLL)
         progress.done("answers")
+
+    def _await_redundancy(self) -> None:
+        """Wait until any one node may be lost: containers are healthy before that, alone."""
+        progress = Progress("A standby in sync")
+        while not (now := snapshot.take()).redundant:
+            if progress.seconds > REDUNDANT_LIMIT:
+                progress.failed()
+                problems = "\n".join(f"  {one.what}" for one in diagnose(now))
+                raise StackError(
+                    f"no primary with a standby in sync within {REDUNDANT_LIMIT:.0f} s:\n"
+                    f"{problems}\n`./holdfast status` says more, docs/runbook.md what to do."
+                )
+            progress.note(", ".join(f"{node.name} {node.state}" for node in now.nodes))
+            time.sleep(POLL)
+        progress.done("any one node may be lost")
 
     def _wake_engine(self) -> bool:
         there_is_one = self.host.wake_engine()
@@ -270,6 +321,7 @@ class Stack:
         wanted = self.environment.get("COMPOSE_PROFILES", "")
         self.environment["COMPOSE_PROFILES"] = "three-nodes"  # whether there are, or not
         self._compose(title, "down", "--remove-orphans", *extra, limit=STOP_LIMIT)
+        firewall.release()
         self.environment["COMPOSE_PROFILES"] = wanted
 
     # ------------------------------------------------------------------ plumbing
@@ -312,7 +364,7 @@ def _unhealthy(cause: object) -> StackError:
 
 def _health_through_edge() -> int | str:
     """Ask the service through the published port; return the status, or why there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.edge_port(), timeout=5)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status
@@ -320,13 +372,6 @@ def _health_through_edge() -> int | str:
         return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
-
-
-def _settings(file: Path) -> dict[str, str]:
-    """Return the variables that are kept in Compose's own file for them, which may be missing."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
 
 def _ca_bundle() -> str:

@@ -45,7 +45,11 @@ def _complete(begun: str) -> list[str]:
 
 What = Annotated[
     list[str],
-    typer.Argument(metavar="|".join(("NAME...", *WORDS)), autocompletion=_complete),
+    typer.Argument(
+        metavar="|".join(("NAME...", *WORDS)),
+        autocompletion=_complete,
+        help=f"A fault, or several: {', '.join(FAULTS)}.",
+    ),
 ]
 Keep = Annotated[Path, typer.Option(help="Where histories and results go, a folder a drill.")]
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ops import events, operate, snapshot
+from ops import events, operate, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
 from ops.cli.drill import drill
@@ -48,6 +48,7 @@ Node = Annotated[str, typer.Argument(help="A data node: postgres1, postgres2 ...
 @app.callback()
 def need_docker(context: typer.Context) -> None:
     """Operate, load and break the Holdfast stack."""
+    settings.adopt(ROOT)
     if context.invoked_subcommand not in WITHOUT_DOCKER and shutil.which("docker") is None:
         what = f"`holdfast {context.invoked_subcommand}` drives containers; there is no docker here"
         do = "Run it on the stack's host, where `make up` brings Docker."
@@ -138,7 +139,8 @@ def show_events(
     if as_json:
         print_json([asdict(event) for event in found])
         return
-    table = Table("time (UTC)", "node", "state → goal", "what", box=None)
+    table = Table("time (UTC)", "node", "state → goal", box=None)
+    table.add_column("what", no_wrap=True, overflow="ellipsis")  # one line an event
     for event in found:
         when = event.time.strftime("%m-%d %H:%M:%S.%f")[:-3]
         table.add_row(when, event.node, f"{event.state} → {event.goal}", event.what)

@@ -29,7 +29,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "redundant": now.redundant,
         "durability": now.durability,
         "primary": now.primary,
-        "virtual_ip": {"address": cluster.VIP, "holder": now.vip_holder},
+        "virtual_ip": {"address": cluster.vip(), "holder": now.vip_holder},
         "edge": now.edge,
         "nodes": now.nodes,
         "backends": now.servers,
@@ -94,9 +94,9 @@ def _standby(node: Node, primary: str | None) -> tuple[str, str]:
 
 def _others(now: Snapshot) -> Table:
     table = Table("part", "state", box=None)
-    table.add_row("virtual IP", f"{cluster.VIP} on {now.vip_holder or 'nobody'}")
+    table.add_row("virtual IP", f"{cluster.vip()} on {now.vip_holder or 'nobody'}")
     edge = "answers" if now.edge else "does not answer"
-    table.add_row("edge", f"localhost:{cluster.EDGE_PORT} {edge}")
+    table.add_row("edge", f"localhost:{cluster.edge_port()} {edge}")
     for backend in ("apps", "pg_primary", "pg_any"):
         servers = [each for each in now.servers if each.backend == backend]
         words = ", ".join(f"{each.name} {each.status}" for each in servers)

@@ -26,6 +26,9 @@ LONG = 8.0
 OUTLASTS_DEADLINE = 20.0
 """Seconds of a fault that requests cannot wait out: they are held for 15."""
 
+REBUILT = 30.0
+"""Seconds in which a node copies another, or registers, while clients go on."""
+
 PAIR = 2
 """Data nodes; with more the primary is not alone when one is lost."""
 
@@ -110,9 +113,9 @@ def primary_cut_off(stage: Stage) -> None:
     stage.cut(stage.primary)
 
 
-@fault("replication-cut", Targets(), hold=LONG)
+@fault("replication-cut", Targets(writes=5.0, reads=1.0, failover=False), hold=LONG)
 def replication_cut(stage: Stage) -> None:
-    """Primary and standby do not reach each other, all others reach both: commits wait for it."""
+    """Primary and standby do not reach each other, all others reach both: the standby steps out."""
     stage.cut(stage.primary, stage.standby)
 
 
@@ -138,6 +141,22 @@ def standby_cut_off(stage: Stage) -> None:
 def monitor_killed(stage: Stage) -> None:
     """The monitor is killed: nobody decides, and nothing needs to be decided."""
     stage.kill("pg-monitor")
+
+
+@fault("monitor-lost", NOTHING, hold=REBUILT, random=False)
+def monitor_lost(stage: Stage) -> None:
+    """The monitor's data are gone: it is made anew, and the nodes register as they are."""
+    stage.empty("pg-monitor")
+
+
+@fault("returned-damaged", Targets(writes=3.0, reads=1.0), hold=REBUILT, random=False)
+def returned_damaged(stage: Stage) -> None:
+    """The primary is killed, and returns without WAL that it needs: it copies the new one."""
+    node = stage.primary
+    stage.kill(node)
+    operate.wait_for("another primary", RESUMED_LIMIT, lambda now: now.primary not in {None, node})
+    stage.damage(node)
+    stage.mend()
 
 
 @fault("proxy-killed", PROXY)

@@ -80,7 +80,7 @@ class Session:
         More than the plan's rates goes to the virtual IP: the edge bounds a client's rate.
         """
         self._whole = whole
-        url = f"http://{cluster.VIP}" if load > 1 else plan.base_url
+        url = f"http://{cluster.vip()}" if load > 1 else plan.base_url
         share = load / len(clients)
         self._runs = {
             name: Run(

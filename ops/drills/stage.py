@@ -38,6 +38,9 @@ CUT = """table netdev {table} {{
 }}"""
 """At each device: ARP and what keepalived sends past the IP stack are dropped as well."""
 
+DAMAGE = "ls -t data/pg_wal/0* | head -n 3 | xargs rm -f"
+"""Crash recovery begins in one of these."""
+
 LOOPBACK = "lo"
 
 MEND = f"nft delete table netdev {CUT_TABLE}"
@@ -160,6 +163,19 @@ class Stage:
             if device != LOOPBACK
         )
         docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
+
+    def empty(self, container: str) -> None:
+        """Kill a container and start it on nothing: its volume's contents are removed."""
+        self._undo(f"{container} started", lambda: docker("start", container))
+        self.mark(f"{container} killed, its data removed", "fault")
+        docker("kill", container)
+        volume.inside(container, "find . -mindepth 1 -delete", docker)
+        docker("start", container)
+
+    def damage(self, node: str) -> None:
+        """Remove the newest segments of WAL of a node that is down: it cannot recover."""
+        self.mark(f"WAL of {node} removed", "event")
+        volume.inside(node, DAMAGE, docker)
 
     def bound(self, node: str) -> None:
         """Put a standby on a small volume; mended by giving it its own back."""

@@ -83,6 +83,14 @@ def unbound(node: str, docker: Docker) -> None:
     _in_maintenance(node, docker, UNBOUND)
 
 
+def inside(node: str, script: str, docker: Docker) -> None:
+    """Run a shell script in the volume of a container that is down."""
+    docker(
+        "run", "--rm", "--volumes-from", node, "--network", "none", "--workdir", HOME,
+        "--entrypoint", "sh", IMAGE, "-ec", script,
+    )  # fmt: skip
+
+
 def fill(node: str, docker: Docker) -> None:
     """Take all the room that is left on a bounded volume."""
     docker("exec", node, "sh", "-c", FILL)

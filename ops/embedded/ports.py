@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # node that is down for a moment.
 PORTS = range(20_000, 32_000)
 
+GUESTS = "127.0.0.2"
+"""Who connects from here is to HAProxy what comes by the edge is on the real stack."""
+
 BLOCK = 400
 """Ports that one process has for itself."""
 
@@ -115,6 +118,7 @@ class Ports:
             "POSTGRES1_ADDRESS": here["postgres1"],
             "POSTGRES2_ADDRESS": here["postgres2"],
             "POSTGRES3_ADDRESS": NOBODY_LISTENS,
+            "EDGE_ADDRESS": GUESTS,
             "DNS_SERVER": NOBODY_LISTENS,
         }
 

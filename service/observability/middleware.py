@@ -43,7 +43,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with request_record(Headers(scope=scope).get("x-request-id")) as record:
+        with request_record(Headers(scope=scope)) as record:
             await self._serve(scope, receive, send, record)
 
     async def _serve(
@@ -86,8 +86,9 @@ class RequestMiddleware:
             details |= {"route": record.route, "attempts": record.attempts}
         if record.local_commit:
             details["durability"] = "local"
-        if record.client:
-            details["client"] = record.client
+        for name in ("client", "client_ip", "client_request_id"):
+            if value := getattr(record, name):
+                details[name] = value
         if scope["path"] in QUIET:
             logger.debug("request", **details)
         else:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
+
 from service.database import Route
 
 # Taken from the client only when it is harmless in a log and in a header.
@@ -29,6 +31,8 @@ class RequestRecord:
     commits: int = 0  # sent, without those whose effect is known to be absent
     idempotency_key: str = ""  # as the header has it; empty: no write
     client: str = ""  # the name of the token's holder; empty: anybody
+    client_ip: str = ""  # as the edge saw it
+    client_request_id: str = ""  # the client's own, beside the edge's
 
     @property
     def answered(self) -> bool:
@@ -57,12 +61,24 @@ def current_record() -> RequestRecord:
 
 
 @contextmanager
-def request_record(claimed: str | None) -> Iterator[RequestRecord]:
-    """Keep a record within the block, of a request that brought the id `claimed`."""
-    sane = claimed is not None and _SANE_ID.fullmatch(claimed) is not None
-    record = RequestRecord(claimed if sane and claimed else uuid.uuid4().hex)
+def request_record(headers: Headers) -> Iterator[RequestRecord]:
+    """Keep a record within the block, of a request with these headers.
+
+    Behind the stack's edge `X-Request-Id` is the edge's, and what the client called its request is
+    in `X-Client-Request-Id`; the first address in `X-Forwarded-For` is the client's.
+    """
+    record = RequestRecord(
+        _sane(headers.get("x-request-id")) or uuid.uuid4().hex,
+        client_ip=_sane(headers.get("x-forwarded-for", "").partition(",")[0]),
+        client_request_id=_sane(headers.get("x-client-request-id")),
+    )
     token = _current.set(record)
     try:
         yield record
     finally:
         _current.reset(token)
+
+
+def _sane(claimed: str | None) -> str:
+    """Return what somebody else made up, if it does no harm; else nothing."""
+    return claimed if claimed and _SANE_ID.fullmatch(claimed) else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import cluster
+from ops import cluster, settings
 from ops.host import Host
 from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, wait_until
 
@@ -47,6 +47,7 @@ def _running() -> list[str]:
 @pytest.fixture(scope="session")
 def running_stack() -> Iterator[None]:
     """The stack, brought up by `make up`, and taken down again if it was down before."""
+    settings.adopt(ROOT, {*settings.PORTS, *settings.SUBNETS})  # the rest is for `make up` to know
     host = Host(ROOT)
     if not host.engine_answers() and os.geteuid() != 0:
         reason = "no Docker engine answers, and starting or installing one needs root"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from ops import cluster
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
@@ -62,7 +63,8 @@ def locked(before: httpx.Response) -> Iterator[None]:  # noqa: ARG001 - ordering
     asked = {"ACCESS": "writes", "RATE_LIMIT": str(RATE)}
     run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **asked)
     yield
-    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
+    opened = {"ACCESS": "open", "RATE_LIMIT": "", "YES": "1"}
+    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **opened)
 
 
 def create(
@@ -115,10 +117,30 @@ def test_the_audit_names_the_holder() -> None:
     """In the database, with the request's id; the service has no way to read or change it."""
     with held() as (name, token):
         user = create(token, **{"X-Request-Id": f"request-of-{name}"})
+    known = user.headers["x-request-id"]
+    assert known != f"request-of-{name}"  # the edge's, not the client's to choose
     query = f"""SELECT client, action, entity_id FROM audit_log
-                 WHERE request_id = 'request-of-{name}'"""  # noqa: S608 - a name of our own
+                 WHERE request_id = '{known}'"""  # noqa: S608 - of 32 hexadecimal digits
     found = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", query)
     assert found.strip() == f"{name}|insert|{user.json()['id']}"
+    logged = [line for app in cluster.APPS for line in log_of(app) if known in line]
+    assert any(f'"client_request_id": "request-of-{name}"' in line for line in logged)
+    assert all('"client_ip": "172.30.0.1"' in line for line in logged if '"request"' in line)
+
+
+@pytest.mark.usefixtures("locked")
+def test_what_was_closed_stays_closed() -> None:
+    """A later `make up` that says nothing of it changes nothing; one that opens it wants a yes."""
+    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
+    assert create(None).status_code == 401
+    with pytest.raises(AssertionError, match=r"ACCESS from writes to open.*YES=1"):
+        run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, ACCESS="open")
+    assert create(None).status_code == 401
+
+
+def log_of(container: str) -> list[str]:
+    """Return the last lines that a container has said."""
+    return cluster.last_words(container, lines=200)
 
 
 @pytest.mark.usefixtures("locked")

@@ -23,6 +23,13 @@ set_passwords() {
         -d postgres "${commands[@]}" <<<"$lines" 2>&1) || { log "no password is set: $said"; return 1; }
 }
 
+# install_rules FILE: who may connect, from the image, with the addresses that the network has.
+install_rules() {
+    sed "s/DATABASE_PREFIX\\./${DATABASE_PREFIX:-172.30.1}./g" "/etc/holdfast/$1" >"$PGDATA/pg_hba.conf.new"
+    chmod 600 "$PGDATA/pg_hba.conf.new"
+    mv "$PGDATA/pg_hba.conf.new" "$PGDATA/pg_hba.conf"
+}
+
 # include_settings FILE: postgresql.conf reads it last, from the image, so that it is the same at every start.
 include_settings() {
     local include="include_if_exists '/etc/holdfast/$1'"

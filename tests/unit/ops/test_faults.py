@@ -57,6 +57,14 @@ class Told(Stage):
         """Note it."""
         self.told.append(f"cut {container}" + (f" from {other}" if other else ""))
 
+    def empty(self, container: str) -> None:
+        """Note it."""
+        self.told.append(f"empty {container}")
+
+    def damage(self, node: str) -> None:
+        """Note it."""
+        self.told.append(f"damage {node}")
+
     def bound(self, node: str) -> None:
         """Note it."""
         self.told.append(f"bound {node}")
@@ -100,6 +108,11 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Told:
         ("standby-frozen", ["freeze postgres1"]),
         ("standby-cut-off", ["cut postgres1"]),
         ("monitor-killed", ["kill pg-monitor"]),
+        ("monitor-lost", ["empty pg-monitor"]),
+        (
+            "returned-damaged",
+            ["kill postgres2", "another primary", "damage postgres2", "mend"],
+        ),
         ("proxy-killed", ["kill haproxy2"]),
         ("haproxy-killed", ["kill haproxy in haproxy2"]),
         ("keepalived-killed", ["kill keepalived in haproxy2"]),
@@ -182,7 +195,7 @@ ENDS_CONNECTIONS = {
 }
 """What ends connections that nobody in front holds: requests in them fail without retries."""
 
-NOTHING_TO_DECIDE = {"monitor-killed", "saturation"}
+NOTHING_TO_DECIDE = {"monitor-killed", "monitor-lost", "replication-cut", "saturation"}
 """The primary is well, so its role may not move."""
 
 

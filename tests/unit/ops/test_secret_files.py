@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import hashlib
 import os
 import stat
 from base64 import b64decode
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ops import tokens
-from ops.secret_files import PASSWORDS, STATS, STATS_FILE, SecretFiles
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from ops.secret_files import PASSWORDS, READERS, STATS, STATS_FILE, SecretFiles
 
 
 @pytest.fixture
@@ -46,10 +44,11 @@ def test_kept_from_others(files: SecretFiles) -> None:
     """Nobody but the owner enters; for root, each file is its reader's alone."""
     assert stat.S_IMODE(files.folder.stat().st_mode) == 0o700
     if os.geteuid() == 0:
-        modes = {
-            stat.S_IMODE(path.stat().st_mode) for path in files.folder.iterdir() if path.is_file()
-        }
-        assert all(mode & 0o077 == 0 for mode in modes)
+        for path in filter(Path.is_file, files.folder.iterdir()):
+            status = path.stat()
+            assert status.st_mode & 0o007 == 0, path
+            assert status.st_gid in {0, READERS}, path
+        assert READERS not in {each.gr_gid for each in grp.getgrall()}
 
 
 @pytest.mark.parametrize("rotated", [False, True])

@@ -128,7 +128,7 @@ def test_more_than_the_plan_goes_past_the_edge() -> None:
     Session(PLAN, load=2.0, clients={"one": CARELESS})
     (plan,) = (load.plan for load in Load.all)
     assert (plan.writes_per_second, plan.reads_per_second) == (80, 200)
-    assert plan.base_url == f"http://{cluster.VIP}"
+    assert plan.base_url == f"http://{cluster.vip()}"
     assert (plan.keyed, plan.retries, plan.reckless) == (False, True, True)
 
 

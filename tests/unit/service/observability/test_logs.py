@@ -71,13 +71,20 @@ async def test_request_is_traced_through_the_log(
     client: httpx.AsyncClient, stream: io.StringIO
 ) -> None:
     """The first retry, the final problem and the access line all carry the request's id."""
-    await client.get("/api/users/1", headers={"x-request-id": "r-77"})
+    headers = {
+        "x-request-id": "r-77",
+        "x-client-request-id": "mine",
+        "x-forwarded-for": "192.0.2.7",
+    }
+    await client.get("/api/users/1", headers=headers)
 
     mine = [line for line in read(stream) if line["request_id"] == "r-77"]
 
     assert [line["event"] for line in mine] == ["retrying", "unavailable", "request"]
     assert mine[-1]["path"] == "/api/users/1"
     assert mine[-1]["status"] == 503
+    assert mine[-1]["client_ip"] == "192.0.2.7"
+    assert mine[-1]["client_request_id"] == "mine"
 
 
 async def test_unexpected_error_is_logged_with_its_traceback(

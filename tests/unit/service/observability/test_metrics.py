@@ -3,6 +3,7 @@
 import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.datastructures import Headers
 
 from service.app import create_app
 from service.database import Role, Route
@@ -87,7 +88,7 @@ def test_observer_fills_the_record_and_the_counters() -> None:
     metrics = Metrics()
     observer = ServiceObserver(metrics)
 
-    with request_record("r-1") as record:
+    with request_record(Headers()) as record:
         observer.attempt(2)
         observer.routed(Route.READ)
         observer.routed(Route.READ_FALLBACK)

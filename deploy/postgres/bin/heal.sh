@@ -1,0 +1,153 @@
+# What a data node mends by itself; sourced by entrypoint-node, run beside its keeper. pg_auto_failover 2.2
+# does none of it. docs/decisions/0034-a-node-mends-itself.md
+# shellcheck shell=bash disable=SC2154  # what entrypoint-node sets
+
+copy_anew=$HOME/copy-anew # says why this node's data is to be replaced by a copy of the primary's
+failed_lives=$HOME/failed-lives # of this container, in a row
+aside=$HOME/damaged       # what was there before the last copy, if there was room
+
+# ---------------------------------------------------------------- data that cannot be used any more
+copies_now() { grep -qsxE 'pg_rewind|pg_basebackup' /proc/[0-9]*/comm; }
+
+# A copy takes the place of what is here, so another node has to accept writes, and the monitor has to want
+# this one as its standby. Who is primary, or may become it, keeps what it has.
+may_be_copied() {
+    a_primary_exists && [ "$(is_read_only 2>/dev/null)" != off ] &&
+        [ -n "$(of_this_node goalstate "AND goalstate IN ('demoted', 'demote_timeout', 'catchingup', 'secondary', 'wait_standby')")" ]
+}
+
+# Prints the postmaster's process id while it runs. In crash recovery, which may take long, it stays the same.
+postmaster() {
+    local pid
+    read -r pid 2>/dev/null <"$PGDATA/postmaster.pid" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] && echo "$pid"
+}
+
+# Whether the primary has removed WAL that this node still needs (max_slot_wal_keep_size).
+slot_is_lost() {
+    [ "$(psql "$nodes target_session_attrs=read-write connect_timeout=2" --no-psqlrc -qAt -c "SELECT wal_status
+        FROM pg_replication_slots WHERE slot_name = 'pgautofailover_standby_$(of_this_node nodeid)'" 2>/dev/null)" = lost ]
+}
+
+# Looks every 5 s. No PostgreSQL that stays for two looks, for half a minute: it cannot start.
+watch_data() {
+    local failed=0 last="" now
+    while sleep 5; do
+        now=$(postmaster || true)
+        [ ! -e /tmp/ready ] || rm -f "$failed_lives"
+        if copies_now || { [ -n "$now" ] && [ "$now" = "$last" ]; }; then failed=0; else failed=$((failed + 1)); fi
+        last=$now
+        if [ $failed -ge 6 ] && may_be_copied; then
+            begin_copy "PostgreSQL does not start here"
+        elif [ $failed = 0 ] && [ -e "$PGDATA/standby.signal" ] && ! copies_now &&
+            [ "$(local_sql -d postgres -c 'SELECT count(*) FROM pg_stat_wal_receiver' 2>/dev/null)" = 0 ] &&
+            slot_is_lost && may_be_copied; then
+            begin_copy "the primary has no longer the WAL that this node needs"
+        fi
+    done
+}
+
+# A keeper may also give up by itself, every few seconds: three lives in a row without a PostgreSQL that
+# answered are as much of a sign.
+keeper_gave_up() {
+    [ ! -e /tmp/ready ] || return 0
+    date -u >>"$failed_lives"
+    [ "$(wc -l <"$failed_lives")" -lt 3 ] || ! may_be_copied || begin_copy "PostgreSQL does not start here"
+}
+
+# The container ends with its keeper and starts again (`restart: unless-stopped`), so that nothing of this life
+# is left. Not by SIGTERM: a keeper that waits for its PostgreSQL goes on waiting. What is here is replaced.
+begin_copy() {
+    log "$1: a new copy of the primary is made"
+    echo "$1" >"$copy_anew"
+    kill -KILL "$keeper" 2>/dev/null || true
+}
+
+# At the start of the next life. What was here is kept once, where the volume has room for it beside a copy.
+clear_for_copy() {
+    [ -e "$copy_anew" ] || return 0
+    local size free
+    rm -rf "$aside"
+    if [ -e "$PGDATA" ]; then
+        size=$(du --summarize --block-size=1M "$PGDATA" | cut -f 1)
+        free=$(df --output=avail --block-size=1M "$HOME" | tail -n 1)
+        if [ "$free" -gt $((size + size / 2 + VOLUME_RESERVE)) ]; then
+            mv "$PGDATA" "$aside"
+            log "what was here is in $aside, $size MB"
+        else
+            log "no room to keep what was here ($size MB, $free MB free): it is removed"
+            rm -rf "$PGDATA"
+        fi
+    fi
+    rm -f "$created" "$copy_anew" "$failed_lives"
+}
+
+# ---------------------------------------------------------------- a monitor that has lost its data
+# It knows no node: the keepers would report to it in vain for ever, and nobody would fail over. The one that
+# accepts writes registers first, as it is; then the others, as its standbys. A keeper that is told twice at once
+# to read its configuration may miss the second time: while it does not report it is told again.
+watch_monitor() {
+    local known
+    while sleep 3; do
+        [ ! -e "$stopping" ] || return 0
+        known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
+            count(*) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary')) || ' ' ||
+            count(*) FILTER (WHERE nodename = :'node' AND reporttime < now() - interval '10 seconds')
+            FROM pgautofailover.node") || continue
+        case $known in
+        "0 0 "*) [ "$(is_read_only 2>/dev/null)" = off ] && register "a primary" ;;
+        "0 "*) [ "$(is_read_only 2>/dev/null)" = on ] && register "a standby" ;;
+        # Not while PostgreSQL is down: the signal ends pg_rewind, pg_basebackup (#1182) and a keeper that waits.
+        *" 1") is_read_only >/dev/null 2>&1 && ! copies_now && pg_autoctl reload >/dev/null ;;
+        esac || true
+    done
+}
+
+register() {
+    log "the monitor does not know this node: registering as $1"
+    pg_autoctl disable monitor --force >/dev/null 2>&1 || true
+    pg_autoctl enable monitor "$monitor"
+}
+
+# ---------------------------------------------------------------- only the way to the primary is cut
+# Both ends still reach the monitor, which sees nothing wrong, and commits wait (mended upstream by #1149, after
+# 2.2). The standby steps out of the quorum, and comes back when the way is there again.
+primary_address() {
+    ask_monitor "SELECT nodehost FROM pgautofailover.node WHERE nodename <> :'node' AND goalstate IN ('primary', 'wait_primary') LIMIT 1"
+}
+
+# The kernel answers, also for a PostgreSQL that is busy; a refusal is an answer too.
+answers_at_all() {
+    local code=0
+    timeout 1 bash -c ": </dev/tcp/$1/5432" 2>/dev/null || code=$?
+    [ $code != 124 ]
+}
+
+# The monitor hears of a healthy primary later than at the time given: one that is dead says no more.
+primary_lives_after() {
+    [ "$(ask_monitor "SELECT 1 FROM pgautofailover.node WHERE nodename <> :'node' AND reportedstate = 'primary'
+        AND goalstate = 'primary' AND health = 1 AND reporttime > to_timestamp($1) LIMIT 1")" = 1 ]
+}
+
+# The address that this node replicates from, as pg_autoctl has written it down.
+replicates_from() {
+    sed -n "s/^primary_conninfo *=.*host=\([^ ']*\).*/\1/p" "$PGDATA/postgresql-auto-failover-standby.conf" 2>/dev/null
+}
+
+watch_the_way() {
+    local host
+    while sleep 0.5; do
+        [ -e "$PGDATA/standby.signal" ] && [ ! -e "$stepped_out" ] && [ ! -e "$stopping" ] && host=$(replicates_from) && [ -n "$host" ] || continue
+        # Twice: one packet may be lost.
+        if answers_at_all "$host" || answers_at_all "$host"; then continue; fi
+        wait_until 2 "a report of the primary, $host" primary_lives_after "$(date +%s.%N)" 2>/dev/null || continue
+        can_step_out || continue
+        log "no way to the primary, $host, which lives: stepping out of the quorum"
+        step_out || log "not out of the quorum yet"
+    done
+}
+
+# Where this node stepped out because the way was cut, it comes back when there is one.
+way_is_there() {
+    local host
+    host=$(primary_address) && { [ -z "$host" ] || answers_at_all "$host"; }
+}

@@ -1,0 +1,144 @@
+"""What the cluster mends by itself: writes go on meanwhile, and no acknowledged one is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops import cluster, operate, snapshot
+from ops.drills import volume
+from ops.drills.stage import DAMAGE
+from tests.stack.support import (
+    REDUNDANT_LIMIT,
+    RESUME_LIMIT,
+    ROOT,
+    Writer,
+    docker,
+    is_redundant,
+    kill,
+    primary,
+    sql,
+    start,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UP_LIMIT = 600.0
+"""Seconds for `make up` with the images there."""
+
+ASIDE = "/var/lib/postgresql/damaged"
+
+
+def up() -> None:
+    """Run `make up`, which must end well."""
+    command = [sys.executable, "-m", "ops", "up"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=UP_LIMIT,
+        check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def remove(container: str) -> None:
+    """Remove a container and its volume, as the runbook does where they are beyond repair."""
+    docker("rm", "--force", container)
+    docker("volume", "rm", f"holdfast_{container.removeprefix('pg-')}")
+
+
+def log_of(container: str) -> str:
+    """Return what a container has said."""
+    command = ["docker", "logs", container]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("node", ["postgres1", "postgres2"])
+def test_any_node_is_made_anew(node: str) -> None:
+    """Also the one that made the cluster: it copies its heir."""
+    if primary() == node:
+        operate.switchover()
+    with Writer() as writer:
+        remove(node)
+        writer.await_writes()
+        up()
+        assert primary() != node
+        assert is_redundant()
+    assert writer.lost() == set()
+    assert writer.failed == []
+
+
+def test_a_monitor_without_its_data_learns_the_cluster_anew() -> None:
+    """The primary of then is the primary of now; writes never stop; and it can fail over again."""
+    before = primary()
+    with Writer() as writer:
+        remove("pg-monitor")
+        writer.await_writes()
+        up()
+        assert primary() == before
+        assert is_redundant()
+        writer.await_writes()
+    assert writer.lost() == set()
+    assert writer.failed == []
+    kill(before)
+    wait_until(
+        "another primary", RESUME_LIMIT, lambda: cluster.find_primary() not in {None, before}
+    )
+    start(before)
+    wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
+
+
+def test_a_node_that_returns_damaged_copies_the_primary() -> None:
+    """What it had is kept aside, once; it never is the primary with it."""
+    old = primary()
+    with Writer() as writer:
+        kill(old)
+        writer.await_writes()
+        volume.inside(old, DAMAGE, docker)
+        start(old)
+        wait_until(f"{old} to copy the primary", REDUNDANT_LIMIT, is_redundant)
+        assert primary() != old
+    assert writer.lost() == set()
+    assert "PostgreSQL does not start here: a new copy" in log_of(old)
+    assert docker("exec", old, "ls", ASIDE)
+    docker("exec", old, "rm", "-rf", ASIDE)
+
+
+@pytest.fixture
+def little_wal() -> Iterator[str]:
+    """A primary that keeps next to nothing for a standby that is away."""
+    node = primary()
+    _set(node, "max_slot_wal_keep_size = '16MB'", "wal_keep_size = '16MB'")
+    yield node
+    _set(primary(), "max_slot_wal_keep_size", "wal_keep_size", verb="RESET")
+
+
+def _set(node: str, *settings: str, verb: str = "SET") -> None:
+    words = [f"ALTER SYSTEM {verb} {one}" for one in settings] + ["SELECT pg_reload_conf()"]
+    commands = [part for word in words for part in ("-c", word)]
+    docker("exec", node, "psql", "-d", "postgres", "-qAt", *commands)
+
+
+def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) -> None:
+    """WAL is kept for it up to a bound; past that its return takes a copy, by itself."""
+    standby = next(one.name for one in snapshot.take().nodes if one.name != little_wal)
+    kill(standby)
+    wait_until("writes without it", RESUME_LIMIT, lambda: sql("SELECT 1"))
+    for _ in range(6):  # each switch leaves a segment of 16 MB behind
+        fill = "SELECT pg_logical_emit_message(false, '', repeat('x', 9999)), pg_switch_wal()"
+        docker("exec", little_wal, "psql", "-d", "postgres", "-qAt", "-c", fill, "-c", "CHECKPOINT")
+    status = "SELECT wal_status FROM pg_replication_slots"
+    asked = ("psql", "-d", "postgres", "-qAt", "-c", status)
+    wait_until(
+        "its slot to be lost",
+        RESUME_LIMIT,
+        lambda: cluster.ask(little_wal, *asked).strip() == "lost",
+    )
+    start(standby)
+    wait_until(f"{standby} to copy the primary", REDUNDANT_LIMIT, is_redundant)
+    assert "the primary has no longer the WAL" in log_of(standby)
+    docker("exec", standby, "rm", "-rf", ASIDE)

@@ -1,0 +1,90 @@
+"""What the stack's roles may do beside what they are for: nothing that PostgreSQL can forbid."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.stack.support import DOCKER_LIMIT, docker, primary
+
+OF_ALL = {
+    line
+    for line in (Path(__file__).with_name("functions_of_all.txt")).read_text().splitlines()
+    if not line.startswith("#")
+}
+OF_ONE = {
+    # Keys in flight are told by locks with one number (migration 0004).
+    "holdfast_app": {"pg_try_advisory_xact_lock"},
+    # pg_monitor's.
+    "holdfast_monitoring": {
+        *("pg_current_logfile", "pg_get_backend_memory_contexts", "pg_get_shmem_allocations"),
+        *("pg_ls_archive_statusdir", "pg_ls_logdir", "pg_ls_logicalmapdir", "pg_ls_tmpdir"),
+        *("pg_ls_logicalsnapdir", "pg_ls_replslotdir", "pg_ls_waldir"),
+    },
+}
+ROLES = ("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check")
+DATABASE = {"holdfast_check": "postgres"}
+
+
+def as_role(role: str, sql: str) -> str:
+    """Run SQL on the primary as a role; return what it says, be it an error."""
+    command = [
+        *("docker", "exec", primary(), "psql", "-d", DATABASE.get(role, "holdfast"), "-qAt"),
+        *("-c", f"SET SESSION AUTHORIZATION {role}", "-c", sql),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+    )
+    return (done.stdout + done.stderr).strip()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMPORARY TABLE mine (id int)",
+        "CREATE TABLE public.mine (id int)",
+        "CREATE SCHEMA mine",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'mine')",
+        "SELECT pg_logical_emit_message(false, 'mine', 'mine')",
+        "SELECT pg_advisory_lock(1752132708, 1717662580)",  # the migrations'
+        "SELECT pg_try_advisory_lock(1)",
+        "SET temp_file_limit = -1",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ],
+)
+def test_no_role_does_what_it_is_not_for(role: str, sql: str) -> None:
+    """Fill the disk, write to what is replicated, hold what others wait for."""
+    assert "permission denied" in as_role(role, sql)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_all_that_a_role_may_execute_is_known(role: str) -> None:
+    """Of functions that may change something; one that comes with a new PostgreSQL is looked at."""
+    query = f"""SELECT DISTINCT proname FROM pg_proc
+                 WHERE provolatile = 'v' AND prorettype <> 'trigger'::regtype
+                   AND has_function_privilege('{role}', oid, 'EXECUTE')"""  # noqa: S608 - a name of ours
+    database = DATABASE.get(role, "holdfast")
+    found = set(docker("exec", primary(), "psql", "-d", database, "-qAt", "-c", query).split())
+    assert found - OF_ALL == OF_ONE.get(role, set())
+
+
+@pytest.mark.parametrize(
+    ("role", "setting", "value"),
+    [
+        ("holdfast_app", "temp_file_limit", "256MB"),
+        ("holdfast_read", "temp_file_limit", "256MB"),
+        ("holdfast_monitoring", "statement_timeout", "30s"),
+        ("holdfast_check", "transaction_timeout", "2s"),
+    ],
+)
+def test_what_a_role_takes_is_bounded(role: str, setting: str, value: str) -> None:
+    """By settings of the role, which a session begins with."""
+    query = "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_roles ON oid = setrole"
+    query += f" WHERE rolname = '{role}'"
+    found = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", query).split("\n")
+    assert f"{setting}={value}" in found

@@ -1,0 +1,89 @@
+"""What was set stays set, and what would be more open is asked."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops import settings
+from ops.console import StackError
+from ops.settings import Loosened
+
+COMPOSE = Path(__file__).parents[3] / "deploy" / "compose" / "compose.yaml"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A checkout with nothing kept yet."""
+    (tmp_path / "deploy" / "compose").mkdir(parents=True)
+    return tmp_path
+
+
+def test_what_was_set_stays(root: Path) -> None:
+    """And what else is in the file stays as it was."""
+    file = root / settings.FILE
+    file.write_text("# mine\nSOMETHING=else\nLOG_LEVEL=DEBUG\n")
+    settings.keep(root, {"ACCESS": "writes", "LOG_LEVEL": "DEBUG", "HOME": "/root"})
+    assert file.read_text() == "# mine\nSOMETHING=else\nLOG_LEVEL=DEBUG\nACCESS=writes\n"
+    settings.keep(root, {**settings.read(root), "ACCESS": "all"})
+    assert settings.read(root) == {"SOMETHING": "else", "LOG_LEVEL": "DEBUG", "ACCESS": "all"}
+
+
+def test_the_environment_comes_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept is for what it does not name."""
+    settings.keep(root, {"HTTP_PORT": "18080", "ACCESS": "all"})
+    monkeypatch.setattr(os, "environ", {"ACCESS": "writes"})
+    settings.adopt(root)
+    assert os.environ == {"ACCESS": "writes", "HTTP_PORT": "18080"}
+    assert settings.port("HTTP_PORT") == 18080
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "eighty", "-1"])
+def test_a_port_is_a_port(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else is refused by its name."""
+    monkeypatch.setenv("HTTP_PORT", value)
+    with pytest.raises(StackError, match="HTTP_PORT is"):
+        settings.port("HTTP_PORT")
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "expected"),
+    [
+        ({"ACCESS": "writes"}, {"ACCESS": "open"}, [Loosened("ACCESS", "writes", "open")]),
+        ({"ACCESS": "all"}, {"ACCESS": "writes"}, [Loosened("ACCESS", "all", "writes")]),
+        ({"ACCESS": "writes"}, {}, [Loosened("ACCESS", "writes", "open")]),
+        ({"ACCESS": "writes"}, {"ACCESS": "all"}, []),
+        ({}, {"ACCESS": "open"}, []),
+        ({}, {"BIND_ADDRESS": "0.0.0.0"}, [Loosened("BIND_ADDRESS", "127.0.0.1", "0.0.0.0")]),  # noqa: S104
+        ({"EDGE_REDIRECT": "yes"}, {}, [Loosened("EDGE_REDIRECT", "yes", "no")]),
+    ],
+)
+def test_what_is_more_open_is_found(
+    kept: dict[str, str], now: dict[str, str], expected: list[Loosened]
+) -> None:
+    """What closes, or stays, is nothing to ask about."""
+    assert settings.loosened(kept, now) == expected
+
+
+def test_opening_takes_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can be asked, in the environment."""
+    changes = [Loosened("ACCESS", "writes", "open")]
+    monkeypatch.delenv("YES", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # no terminal
+    with pytest.raises(StackError, match=r"ACCESS from writes to open.*YES=1"):
+        settings.confirm(changes)
+    monkeypatch.setenv("YES", "1")
+    settings.confirm(changes)
+    settings.confirm([])
+
+
+def test_ports_are_those_of_the_compose_file() -> None:
+    """Each is published under the variable that is kept for it."""
+    published = yaml.safe_load(COMPOSE.read_text())["services"]["vip-access"]["ports"]
+    wanted = {f"${{{name}:-{port}}}:{port}" for name, port in settings.PORTS.items()}
+    assert {each.partition("}:")[2] for each in published} == wanted
+    assert set(settings.PORTS) <= set(settings.NAMES)

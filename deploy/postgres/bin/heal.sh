@@ -122,10 +122,12 @@ answers_at_all() {
     [ $code != 124 ]
 }
 
-# The monitor hears of a healthy primary later than at the time given: one that is dead says no more.
-primary_lives_after() {
-    [ "$(ask_monitor "SELECT 1 FROM pgautofailover.node WHERE nodename <> :'node' AND reportedstate = 'primary'
-        AND goalstate = 'primary' AND health = 1 AND reporttime > to_timestamp($1) LIMIT 1")" = 1 ]
+# Commits wait for this node, and the monitor hears of a healthy primary later than at the time given: one that is
+# dead says no more.
+primary_waits_after() {
+    [ "$(ask_monitor "SELECT 1 FROM pgautofailover.node AS other WHERE nodename <> :'node' AND reportedstate = 'primary'
+        AND goalstate = 'primary' AND health = 1 AND reporttime > to_timestamp($1) AND EXISTS (SELECT FROM
+        pgautofailover.node AS me WHERE me.nodename = :'node' AND me.replicationquorum) LIMIT 1")" = 1 ]
 }
 
 # The address that this node replicates from, as pg_autoctl has written it down.
@@ -139,7 +141,7 @@ watch_the_way() {
         [ -e "$PGDATA/standby.signal" ] && [ ! -e "$stepped_out" ] && [ ! -e "$stopping" ] && host=$(replicates_from) && [ -n "$host" ] || continue
         # Twice: one packet may be lost.
         if answers_at_all "$host" || answers_at_all "$host"; then continue; fi
-        wait_until 2 "a report of the primary, $host" primary_lives_after "$(date +%s.%N)" 2>/dev/null || continue
+        wait_until 2 "a report of the primary, $host" primary_waits_after "$(date +%s.%N)" 2>/dev/null || continue
         can_step_out || continue
         log "no way to the primary, $host, which lives: stepping out of the quorum"
         step_out || log "not out of the quorum yet"

@@ -9,7 +9,16 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import DOCKER_LIMIT, SECRETS, docker, primary, wait_until
+from tests.stack.support import (
+    BASE_URL,
+    CLIENT_TIMEOUT,
+    DOCKER_LIMIT,
+    SECRETS,
+    docker,
+    new_user,
+    primary,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,6 +296,20 @@ def test_a_password_that_cannot_be_set_is_not_told() -> None:
     # The other way is logged, and after it.
     wait_until("a log of it", LOG_LIMIT, lambda: "refused-in-clear-text" in log_files(standby))
     assert "SCRAM-SHA-256$" not in log_files(standby)
+
+
+def test_no_address_is_in_the_log() -> None:
+    """An error is told without its DETAIL, which quotes the row; a slow statement, its values."""
+    user = new_user("logged")
+    for expected in (201, 409):
+        answer = httpx.post(f"{BASE_URL}/api/users", json=user, timeout=CLIENT_TIMEOUT)
+        assert answer.status_code == expected
+    node = primary()
+    slow = f"SELECT length($1), pg_sleep(1.1) \\bind '{user['email']}' \\g"
+    docker("exec", node, "bash", "-c", f"psql -d holdfast -qAt <<'SQL'\n{slow}\nSQL")
+    for told in ("duplicate key", "SELECT length($1), pg_sleep(1.1)"):
+        wait_until(f"{told} in the log", LOG_LIMIT, lambda: told in log_files(node))  # noqa: B023
+    assert user["email"] not in log_files(node)
 
 
 def test_monitoring_reads_no_password() -> None:

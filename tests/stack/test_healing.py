@@ -100,10 +100,11 @@ def test_a_node_that_returns_damaged_copies_the_primary() -> None:
         writer.await_writes()
         volume.inside(old, DAMAGE, docker)
         start(old)
-        wait_until(f"{old} to copy the primary", REDUNDANT_LIMIT, is_redundant)
+        said = "PostgreSQL does not start here: a new copy"
+        wait_until(f"{old} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(old))
+        wait_until(f"{old} in sync", REDUNDANT_LIMIT, is_redundant)
         assert primary() != old
     assert writer.lost() == set()
-    assert "PostgreSQL does not start here: a new copy" in log_of(old)
     assert docker("exec", old, "ls", ASIDE)
     docker("exec", old, "rm", "-rf", ASIDE)
 
@@ -139,6 +140,7 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
         lambda: cluster.ask(little_wal, *asked).strip() == "lost",
     )
     start(standby)
-    wait_until(f"{standby} to copy the primary", REDUNDANT_LIMIT, is_redundant)
-    assert "the primary has no longer the WAL" in log_of(standby)
+    said = "the primary has no longer the WAL that this node needs: a new copy"
+    wait_until(f"{standby} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(standby))
+    wait_until(f"{standby} in sync", REDUNDANT_LIMIT, is_redundant)
     docker("exec", standby, "rm", "-rf", ASIDE)

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from service.database import Route
 
 # Taken from the client only when it is harmless in a log and in a header.
-_SANE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 @dataclass(slots=True)
@@ -67,10 +67,13 @@ def request_record(headers: Headers) -> Iterator[RequestRecord]:
     Behind the stack's edge `X-Request-Id` is the edge's, and what the client called its request is
     in `X-Client-Request-Id`; the first address in `X-Forwarded-For` is the client's.
     """
+    first = dict(
+        reversed(headers.raw)
+    )  # of each name the first; one pass for all that is looked up
     record = RequestRecord(
-        _sane(headers.get("x-request-id")) or uuid.uuid4().hex,
-        client_ip=_sane(headers.get("x-forwarded-for", "").partition(",")[0]),
-        client_request_id=_sane(headers.get("x-client-request-id")),
+        _sane(first.get(b"x-request-id", b"")) or uuid.uuid4().hex,
+        client_ip=_sane(first.get(b"x-forwarded-for", b"").partition(b",")[0]),
+        client_request_id=_sane(first.get(b"x-client-request-id", b"")),
     )
     token = _current.set(record)
     try:
@@ -79,6 +82,6 @@ def request_record(headers: Headers) -> Iterator[RequestRecord]:
         _current.reset(token)
 
 
-def _sane(claimed: str | None) -> str:
+def _sane(claimed: bytes) -> str:
     """Return what somebody else made up, if it does no harm; else nothing."""
-    return claimed if claimed and _SANE_ID.fullmatch(claimed) else ""
+    return claimed.decode() if _SANE_ID.fullmatch(claimed) else ""

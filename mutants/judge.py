@@ -26,22 +26,9 @@ if TYPE_CHECKING:
 START = 20.0  # seconds for the fixtures of a session
 _SLOWER = 5.0  # how much longer tests may take than when they were measured
 # Importing these takes longer than most unit tests: done once, before the first mutant.
-LIBRARIES: tuple[str, ...] = (
-    "asyncpg",
-    "fastapi",
-    "httpx",
-    "hypothesis",
-    "rich.table",
-    "sqlalchemy",
-    "structlog",
-)
-LIBRARIES += (
-    "alembic",
-    "prometheus_client",
-    "pydantic_settings",
-    "pytest_asyncio",
-    "typer",
-    "yaml",
+LIBRARIES = (
+    *("alembic", "asyncpg", "fastapi", "httpx", "hypothesis", "prometheus_client", "typer", "yaml"),
+    *("pydantic_settings", "pytest_asyncio", "rich.table", "sqlalchemy", "structlog"),
 )
 _MERCY = 20.0  # seconds to end after an interrupt: fixtures end what they started
 

@@ -2,7 +2,7 @@
 
 It is set by a container of the stack's own image that has the host's network and NET_ADMIN: whoever
 may use Docker may set it, nft need not be on the host, and it stays when that container is gone. It
-does not outlive a restart of the host; `holdfast status` says when it is missing.
+does not outlive a restart of the host: the next `make up` sets it again.
 """
 
 from __future__ import annotations

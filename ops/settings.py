@@ -24,15 +24,6 @@ BITS = 24
 
 FILE = "deploy/compose/.env"
 
-NAMES = (
-    *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
-    *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
-    *("HTTP_PORT", "HTTPS_PORT", "STATS_PORT", "WRITE_PORT", "READ_PORT", "LOG_LEVEL"),
-    *("EDGE_SUBNET", "DATABASE_SUBNET", "CERTIFICATE_SECONDS"),
-    *("POSTGRES_MEMORY", "SLOT_WAL_MOST"),
-)
-"""What is kept. deploy/compose/README.md says what each means."""
-
 CLOSED = {
     "ACCESS": ("open", "writes", "all"),
     "BIND_ADDRESS": ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - the most open value, to be asked for
@@ -51,9 +42,15 @@ PORTS = {
 }
 """Ports of the host, and what each is when nothing is set."""
 
-
 SUBNETS = {"EDGE_SUBNET": "172.30.0.0/24", "DATABASE_SUBNET": "172.30.1.0/24"}
 """The stack's two networks, and where they are when nothing is set."""
+
+NAMES = (
+    *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
+    *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
+    *("LOG_LEVEL", "CERTIFICATE_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST", *PORTS, *SUBNETS),
+)
+"""What is kept. deploy/compose/README.md says what each means."""
 
 
 @dataclass(frozen=True)

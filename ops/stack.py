@@ -188,7 +188,7 @@ class Stack:
         choices = {
             "PROFILE": tuple(DEADLINES),
             "NODES": ("2", "3"),
-            "ACCESS": ("open", "writes", "all"),
+            "ACCESS": settings.CLOSED["ACCESS"],
         }
         for name, allowed in choices.items():
             value = self.environment.get(name)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ops.embedded import EmbeddedStack
     from service.database.pools import Pool
-    from tests.integration.fault_proxy import FaultProxy
+    from tests.integration.fault_proxy import FaultProxy, Trap
 
 SESSIONS = 2
 PATIENT = 10.0  # seconds for what takes milliseconds
@@ -356,16 +356,25 @@ async def test_filling_tells_what_failed_and_counts_it(
         await eventually("the pool to be full again", filled)
 
 
-async def test_filling_counts_what_is_being_opened(
+@asynccontextmanager
+async def opening(
     stack: EmbeddedStack, database: str, proxy: FaultProxy
-) -> None:
-    """Somebody waits for a session that will fill the pool: no other is opened."""
+) -> AsyncIterator[tuple[Pool, Trap, asyncio.Task[int]]]:
+    """A pool of one whose session is being opened: its login is held, and somebody waits for it."""
     async with warm_database(stack, database, proxy.port, 1) as heart:
         pool, _ = heart.pools
         pool.expire()
         login = proxy.trap(b"under-test", Fault.HOLD)
         waiter = asyncio.create_task(backend(pool))
         await asyncio.wait_for(login.sprung.wait(), PATIENT)
+        yield pool, login, waiter
+
+
+async def test_filling_counts_what_is_being_opened(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """Somebody waits for a session that will fill the pool: no other is opened."""
+    async with opening(stack, database, proxy) as (pool, login, waiter):
         accepted = proxy.accepted
         await asyncio.wait_for(pool.fill(), PATIENT)
         assert proxy.accepted == accepted
@@ -377,12 +386,7 @@ async def test_a_session_that_expired_as_it_was_opened_is_not_lent(
     stack: EmbeddedStack, database: str, proxy: FaultProxy
 ) -> None:
     """It began before the loss, and may lead to the lost node: another is opened, at once."""
-    async with warm_database(stack, database, proxy.port, 1) as heart:
-        pool, _ = heart.pools
-        pool.expire()
-        login = proxy.trap(b"under-test", Fault.HOLD)
-        waiter = asyncio.create_task(backend(pool))
-        await asyncio.wait_for(login.sprung.wait(), PATIENT)
+    async with opening(stack, database, proxy) as (pool, login, waiter):
         accepted = proxy.accepted
         pool.expire()
         login.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from ops.load.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ops.drills.faults import Fault
     from ops.drills.runner import Drill
 
 HEADINGS = (
@@ -60,6 +62,9 @@ def drill(
     runs: Annotated[int, typer.Option(min=1, max=100, help="Times each; medians count.")] = 1,
     minutes: Annotated[float, typer.Option(min=0.1, max=10_000, help="random: how long.")] = 5.0,
     seed: Annotated[int | None, typer.Option(help="random: the same faults again.")] = None,
+    hold: Annotated[
+        float | None, typer.Option(min=0.1, max=3600, help="Seconds a fault lasts.")
+    ] = None,
     writes: Annotated[float, typer.Option(min=1, help="Writes a second, both clients.")] = 40.0,
     reads: Annotated[float, typer.Option(min=1, help="Reads a second, both clients.")] = 100.0,
     keep: Keep = Path(".holdfast/drills"),
@@ -82,7 +87,8 @@ def drill(
             chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
             drills = [_soak(plan, minutes, chosen, keep, as_json=as_json)]
         else:
-            drills, not_run = _each(_named(what), plan, runs, keep, as_json=as_json)
+            faults = [_lasting(FAULTS[name], hold) for name in _named(what)]
+            drills, not_run = _each(faults, plan, runs, keep, as_json=as_json)
         if as_json:
             print_json({"drills": drills, "not_run": not_run, "ok": _ok(drills, not_run)})
         else:
@@ -143,20 +149,24 @@ def _named(what: list[str]) -> list[str]:
     return what
 
 
+def _lasting(fault: Fault, hold: float | None) -> Fault:
+    return fault if hold is None else replace(fault, hold=hold)
+
+
 def _each(
-    names: Iterable[str], plan: Plan, runs: int, keep: Path, *, as_json: bool
+    faults: Iterable[Fault], plan: Plan, runs: int, keep: Path, *, as_json: bool
 ) -> tuple[list[Drill], list[str]]:
     """Run them in turn; one that cannot be run is named at the end, and stops no other."""
     drills: list[Drill] = []
     not_run: list[str] = []
     for number in range(runs):
-        for name in names:
+        for fault in faults:
             if not as_json:
-                console.print(f"{name}, run {number + 1} of {runs}: {FAULTS[name].summary}")
+                console.print(f"{fault.name}, run {number + 1} of {runs}: {fault.summary}")
             try:
-                one = runner.run_one(FAULTS[name], _fresh(plan), _folder(keep, name))
+                one = runner.run_one(fault, _fresh(plan), _folder(keep, fault.name))
             except StackError as error:
-                not_run.append(f"{name}, run {number + 1}: {error}")
+                not_run.append(f"{fault.name}, run {number + 1}: {error}")
                 fail(not_run[-1], as_json=False)
                 continue
             drills.append(one)

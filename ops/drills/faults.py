@@ -29,6 +29,12 @@ OUTLASTS_DEADLINE = 20.0
 REBUILT = 30.0
 """Seconds in which a node copies another, or registers, while clients go on."""
 
+LOSSY = 45.0
+"""Seconds of lost packets; `--hold 600` is the long form."""
+
+STALL = 1.5
+"""Seconds that every profile has to sit out: a host that is busy, a machine that is moved."""
+
 PAIR = 2
 """Data nodes; with more the primary is not alone when one is lost."""
 
@@ -242,6 +248,18 @@ def power_lost(stage: Stage) -> None:
     """Everything is killed at the same time, and started again."""
     names = [c.name for c in stage.before.containers if c.name != cluster.ONE_SHOT]
     stage.kill(*names)
+
+
+@fault("lossy-network", Targets(failover=False), hold=LOSSY, random=False)
+def lossy_network(stage: Stage) -> None:
+    """The primary loses 5 % of its packets, in and out: slower, and no role may move."""
+    stage.lose(stage.primary, 5)
+
+
+@fault("short-stall", Targets(failover=False), hold=STALL)
+def short_stall(stage: Stage) -> None:
+    """The primary stands still for a second and a half: no role may move."""
+    stage.stall(stage.primary)
 
 
 @fault("saturation", NOTHING, hold=15.0, load=8.0, random=False)

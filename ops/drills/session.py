@@ -137,7 +137,7 @@ class Session:
                 undone.append(self.now)
             self.mark(what, kind)
 
-        with Stage(before, mark, lambda: measured.append(self.now)) as stage:
+        with Stage(before, mark, lambda: measured.append(self.now), fault.hold) as stage:
             fault.inject(stage)
             time.sleep(fault.hold)
         mended = undone[0] if undone else self.now

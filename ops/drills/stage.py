@@ -26,7 +26,7 @@ DOCKER_LIMIT = 60.0
 CUT_IMAGE = "holdfast-haproxy"  # it has nft
 CUT_TABLE = "holdfast_drill"
 CUT_MOST = 120
-"""Seconds after which a cut ends by itself, should the drill's process die."""
+"""Seconds beyond its own after which a cut ends, should the drill's process die."""
 
 CUT = """table netdev {table} {{
     chain received-{device} {{
@@ -40,6 +40,9 @@ CUT = """table netdev {table} {{
 
 DAMAGE = "ls -t data/pg_wal/0* | head -n 3 | xargs rm -f"
 """Crash recovery begins in one of these."""
+
+STALL = "kill -STOP -1; sleep {seconds}; kill -CONT -1"
+"""To all that are seen from there but PID 1, which only waits, and the shell itself."""
 
 LOOPBACK = "lo"
 
@@ -75,6 +78,9 @@ class Stage:
 
     measure: Callable[[], object]
     """Says that pauses count from now on, not from the stage's beginning."""
+
+    hold: float = 0.0
+    """Seconds that the fault is going to last."""
 
     _undos: ExitStack = field(default_factory=ExitStack)
 
@@ -133,6 +139,16 @@ class Stage:
         self.mark(f"{container} frozen", "fault")
         docker("pause", container)
 
+    def stall(self, container: str) -> None:
+        """Stop a container's processes for `hold` seconds, from beside them: no command is late."""
+        self.mark(f"{container} stands still", "fault")
+        docker(
+            *("run", "--rm", "--network", "none", "--pid", f"container:{container}"),
+            *("--user", "0", "--entrypoint", "sh", CUT_IMAGE),
+            *("-c", STALL.format(seconds=self.hold)),
+        )
+        self.mark(f"{container} goes on", "undone")
+
     def kill_process(self, container: str, what: str, pids: str) -> None:
         """SIGKILL processes inside a container; `pids` is a shell command that prints them."""
         self._undo(f"{container} runs", lambda: docker("start", container))
@@ -141,23 +157,33 @@ class Stage:
 
     def cut(self, container: str, other: str | None = None) -> None:
         """Drop all packets between a container and the others, or one other, without a word."""
-        helper = f"holdfast-cut-{container}"
-        limited = f"sleep {CUT_MOST}; {MEND}"
         address = _address(other) if other else None
+        received, sent = (f"ip {way} {address}" if address else "" for way in ("saddr", "daddr"))
+        whom = f" from {other}" if other else ""
+        self._drop(container, received, sent, f"cut off{whom}")
+
+    def lose(self, container: str, percent: int) -> None:
+        """Drop so many of a hundred packets, drawn at random, on a container's way in and out."""
+        drawn = f"numgen random mod 100 < {percent}"
+        self._drop(container, drawn, drawn, f"loses {percent} % of its packets")
+
+    def _drop(self, container: str, received: str, sent: str, what: str) -> None:
+        """Drop what matches; the rule ends by itself should this process die."""
+        helper = f"holdfast-cut-{container}"
+        limited = f"sleep {CUT_MOST + self.hold:.0f}; {MEND}"
         self._undo(f"{container} connected again", lambda: _reconnect(helper))
         docker(
             "run", "--detach", "--rm", "--name", helper, "--network", f"container:{container}",
             "--user", "0", "--cap-add", "NET_ADMIN", "--entrypoint", "sh", CUT_IMAGE, "-c", limited,
         )  # fmt: skip
-        whom = f" from {other}" if other else ""
-        self.mark(f"{container} cut off{whom}", "fault")
+        self.mark(f"{container} {what}", "fault")
         devices = docker("exec", helper, "ls", "/sys/class/net").split()
         rules = "\n".join(
             CUT.format(
                 table=CUT_TABLE,
                 device=device,
-                received=f"ip saddr {address}" if address else "",
-                sent=f"ip daddr {address}" if address else "",
+                received=received,
+                sent=sent,
             )
             for device in devices
             if device != LOOPBACK

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ops import operate, stack, timing
+from ops.drills.faults import STALL
 from service.__main__ import KEEP_ALIVE
 from service.database.routing import CLOSE_BOUND
 from service.settings import OVERRUN, Settings
@@ -71,6 +72,24 @@ def test_an_instance_stays_for_as_long_as_it_holds_requests(deadline: float) -> 
     ends = known.drain_delay + math.ceil(known.shutdown_timeout) + 2 * CLOSE_BOUND + UVICORN
     for name in ("app1", "app2"):
         assert grace(name) > ends
+
+
+MONITOR = (ROOT / "deploy/postgres/bin/entrypoint-monitor").read_text()
+
+
+@pytest.mark.parametrize("profile", timing.DEADLINES)
+def test_a_stall_that_the_drill_asks_for_is_none_to_the_monitor(profile: str) -> None:
+    """From a stall's first moment to the check's verdict, and time to catch up after it.
+
+    With `fast`, no report is too young at that verdict: it would be waited for.
+    """
+    line = re.search(rf"^{profile}\)\n(?: +#.*\n)* +(.*)$", MONITOR, re.MULTILINE)
+    assert line
+    timers = {name: int(value) / 1000 for name, value in re.findall(r"(\w+)=(\d+)", line[1])}
+    tries = int(timers["retries"] * 1000) + 1
+    verdict = tries * timers["timeout"] + (tries - 1) * timers["delay"]
+    assert verdict > STALL + 0.4
+    assert (timers["unhealthy"] < verdict) is (profile == "fast")
 
 
 def test_the_profiles_are_the_services_own_default_and_more() -> None:

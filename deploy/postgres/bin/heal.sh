@@ -62,6 +62,17 @@ begin_copy() {
     kill -KILL "$keeper" 2>/dev/null || true
 }
 
+# Before the keeper runs: whom the monitor does not know any more, while another node accepts writes, was given up
+# by an operator (`holdfast failover --accept-loss`), or was away while the monitor lost its data. Its keeper would
+# end at once, for ever.
+leave_what_was_given_up() {
+    if [ -e "$created" ] && [ "$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
+        (count(*) > 0) FROM pgautofailover.node")" = "0 true" ] && a_primary_exists; then
+        log "the monitor knows this node no more, and another one accepts writes: a new copy of it is made"
+        echo "given up" >"$copy_anew"
+    fi
+}
+
 # At the start of the next life. What was here is kept once, where the volume has room for it beside a copy.
 clear_for_copy() {
     [ -e "$copy_anew" ] || return 0

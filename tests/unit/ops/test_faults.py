@@ -61,6 +61,14 @@ class Told(Stage):
         """Note it."""
         self.told.append(f"empty {container}")
 
+    def lose(self, container: str, percent: int) -> None:
+        """Note it."""
+        self.told.append(f"{container} loses {percent}")
+
+    def stall(self, container: str) -> None:
+        """Note it."""
+        self.told.append(f"stall {container}")
+
     def damage(self, node: str) -> None:
         """Note it."""
         self.told.append(f"damage {node}")
@@ -134,6 +142,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Told:
             ["bound postgres1", "promote postgres1", "await_whole", "measure", "fill postgres1"],
         ),
         ("power-lost", ["kill app1 postgres1"]),
+        ("lossy-network", ["postgres2 loses 5"]),
+        ("short-stall", ["stall postgres2"]),
         ("saturation", ["fault: more load than can be served"]),
     ],
 )
@@ -195,8 +205,11 @@ ENDS_CONNECTIONS = {
 }
 """What ends connections that nobody in front holds: requests in them fail without retries."""
 
-NOTHING_TO_DECIDE = {"monitor-killed", "monitor-lost", "replication-cut", "saturation"}
-"""The primary is well, so its role may not move."""
+NOTHING_TO_DECIDE = {
+    *("monitor-killed", "monitor-lost", "replication-cut", "saturation"),
+    *("lossy-network", "short-stall"),
+}
+"""The primary is well, or will be at once, so its role may not move."""
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -145,6 +145,30 @@ def test_two_containers_are_cut_off_from_each_other_alone(engine: Docker) -> Non
     assert marks == ["fault: a cut off from b", "undone: a connected again"]
 
 
+def test_a_share_of_the_packets_is_lost_both_ways(engine: Docker) -> None:
+    """Drawn anew for each; the helper lasts longer than the fault."""
+    engine.answers = {"exec holdfast-cut-a ls": "eth0\n"}
+    broken, marks = stage()
+    broken.hold = 600.0
+    with broken:
+        broken.lose("a", 5)
+    assert f"sleep {module.CUT_MOST + 600}; " in engine.told[0]
+    assert engine.texts[0].count("numgen random mod 100 < 5 drop;") == 2
+    assert marks == ["fault: a loses 5 % of its packets", "undone: a connected again"]
+
+
+def test_a_stall_is_as_long_as_it_was_asked_for(engine: Docker) -> None:
+    """One helper stops and wakes: no command stands between, and none is left to mend."""
+    broken, marks = stage()
+    broken.hold = 1.5
+    with broken:
+        broken.stall("a")
+    (run,) = engine.told
+    assert "--pid container:a " in run
+    assert run.endswith("kill -STOP -1; sleep 1.5; kill -CONT -1")
+    assert marks == ["fault: a stands still", "undone: a goes on"]
+
+
 def test_a_cut_that_has_ended_by_itself_needs_no_mending(engine: Docker) -> None:
     """Its helper is gone then."""
     broken, _ = stage()

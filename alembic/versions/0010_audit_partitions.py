@@ -202,6 +202,8 @@ def upgrade() -> None:
     for statement in ASIDE:
         op.execute(statement)
     create("audit_log", "at", "id", postgresql_partition_by="RANGE (at)")
+    op.execute(f"REVOKE ALL ON audit_log FROM {ROLES}")
+    op.execute(f"REVOKE ALL ON SEQUENCE audit_log_id_seq FROM {ROLES}")
     op.create_index("audit_log_entity_idx", "audit_log", ["entity", "entity_id"])
     for statement in (NUMBERS, DEFAULT, FIRST, PARTITIONS, COVERED, COVER, KEEP):
         op.execute(statement)
@@ -211,13 +213,15 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Make one table of all of them again."""
     create("audit_log_plain", "id")
+    op.execute(f"REVOKE ALL ON audit_log_plain FROM {ROLES}")
+    op.execute(f"REVOKE ALL ON SEQUENCE audit_log_plain_id_seq FROM {ROLES}")
     for statement in BACK:
         op.execute(statement)
     op.create_index("audit_log_entity_idx", "audit_log", ["entity", "entity_id"])
 
 
 def create(name: str, *key: str, **options: str) -> None:
-    """Create an empty table for the audit, out of everybody's reach."""
+    """Create an empty table for the audit."""
     op.create_table(
         name,
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), nullable=False),
@@ -232,5 +236,3 @@ def create(name: str, *key: str, **options: str) -> None:
         sa.PrimaryKeyConstraint(*key, name=f"{name}_pkey"),
         **options,
     )
-    op.execute(f"REVOKE ALL ON {name} FROM {ROLES}")
-    op.execute(f"REVOKE ALL ON SEQUENCE {name}_id_seq FROM {ROLES}")

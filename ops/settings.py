@@ -45,10 +45,20 @@ PORTS = {
 SUBNETS = {"EDGE_SUBNET": "172.30.0.0/24", "DATABASE_SUBNET": "172.30.1.0/24"}
 """The stack's two networks, and where they are when nothing is set."""
 
+NUMBERS = {
+    "AUDIT_RETENTION": (
+        (range(1), range(30, 36_501)),
+        "a number of days, 30 to 36500; 0: for ever",
+    ),
+    "APP_LOG_FILES": ((range(2, 1001),), "a number of files, 2 to 1000"),
+}
+"""Settings that are numbers: which ones, and the same in words."""
+
 NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
-    *("LOG_LEVEL", "CERTIFICATE_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST", *PORTS, *SUBNETS),
+    *("LOG_LEVEL", "CERTIFICATE_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST", "AUDIT_RETENTION"),
+    *("APP_LOG_FILES", *PORTS, *SUBNETS),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 
@@ -83,6 +93,15 @@ def port(name: str) -> int:
     if not value.isdecimal() or not 0 < int(value) < 2**16:
         raise StackError(f"{name} is '{value}'; it must be a port, 1 to 65535")
     return int(value)
+
+
+def check_numbers() -> None:
+    """Raise StackError that names a setting which is none of its numbers."""
+    for name, (ranges, words) in NUMBERS.items():
+        value = os.environ.get(name)
+        number = int(value) if value and value.isdecimal() else -1
+        if value and not any(number in each for each in ranges):
+            raise StackError(f"{name} is '{value}'; it must be {words}")
 
 
 def subnet(name: str) -> IPv4Network:

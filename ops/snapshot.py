@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ops import cluster
@@ -26,6 +26,21 @@ SENDERS = """
 """
 """Whom the primary sends WAL to, and by how many bytes each is behind in replaying it."""
 
+SIZES = """
+    SELECT json_build_object(
+        'database', pg_database_size(current_database()),
+        'users', pg_total_relation_size(to_regclass('public.users')),
+        'keys', pg_total_relation_size(to_regclass('public.idempotency_keys')),
+        'audit', (SELECT sum(pg_total_relation_size(relid))
+                    FROM pg_partition_tree(to_regclass('public.audit_log'))),
+        'wal', (SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), 0)
+                  FROM pg_replication_slots))
+"""
+"""What takes room on the primary, in bytes; null for a table that is not there yet."""
+
+USED = ("df", "--output=pcent", "/var/lib/postgresql")
+"""Asks a node how full its volume is."""
+
 HEALTHY = 1  # pg_auto_failover, node health: -1 unknown, 0 bad, 1 good
 IN_SYNC = {"sync", "quorum"}  # pg_stat_replication.sync_state
 
@@ -42,6 +57,18 @@ class Node:
     timeline: int
     lag: int | None = None  # bytes of WAL not replayed yet; None: the primary does not send to it
     in_sync: bool = False  # a commit waits for it
+    used: int | None = None  # percent of its volume; None: nobody says
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What takes room on the primary, in bytes; None is what is not there yet."""
+
+    database: int
+    audit: int | None
+    users: int | None
+    keys: int | None  # of idempotency
+    wal: int  # kept for standbys, by their slots
 
 
 @dataclass(frozen=True)
@@ -68,6 +95,7 @@ class Snapshot:
     vip_holder: str | None = None
     servers: list[Server] = field(default_factory=list)
     edge: bool = False  # nginx answers on the published port
+    sizes: Sizes | None = None
 
     @property
     def primary(self) -> str | None:
@@ -136,13 +164,20 @@ def take() -> Snapshot:
             if proxy in running
         }
         writable = {name: pool.submit(cluster.accepts_writes, name) for name in names}
+        used = {name: pool.submit(_used, name) for name in names}
         accepting = [name for name in names if writable[name].result()]
         senders = pool.submit(_senders, accepting[0]) if accepting else None
+        sizes = pool.submit(_sizes, accepting[0]) if accepting else None
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
         servers = pool.submit(_servers, holder) if holder else None
-        nodes = _join(states.result(), _result(senders, dict))
-        answers = edge.result()
-        return Snapshot(containers, nodes, accepting, holder, _result(servers, list), answers)
+        nodes = [
+            replace(node, used=used[node.name].result() if node.name in used else None)
+            for node in _join(states.result(), _result(senders, dict))
+        ]
+        return Snapshot(
+            *(containers, nodes, accepting, holder, _result(servers, list), edge.result()),
+            sizes=sizes.result() if sizes else None,
+        )
 
 
 def _result(future: Future[T] | None, otherwise: Callable[[], T]) -> T:
@@ -166,6 +201,18 @@ def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
         )
         for row in rows
     }
+
+
+def _sizes(primary: str) -> Sizes | None:
+    """Return what takes room, if the primary says."""
+    text = cluster.ask(primary, "psql", "--no-psqlrc", "-qAt", "-d", "holdfast", "-c", SIZES)
+    return Sizes(**json.loads(text)) if text else None
+
+
+def _used(node: str) -> int | None:
+    """Return how full a node's volume is, in percent."""
+    words = cluster.ask(node, *USED).split()
+    return int(words[-1].rstrip("%")) if words else None
 
 
 def _join(

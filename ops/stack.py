@@ -96,6 +96,7 @@ class Stack:
         """
         begun = time.monotonic()
         chosen = dict(self.environment)
+        settings.check_numbers()
         self._settle_settings()
         settings.confirm(settings.loosened(settings.read(self.root), self.environment))
         self.environment["BASE_IMAGE"] = self.host.prepare()

@@ -16,10 +16,13 @@ from ops.console import StackError
 from ops.diagnosis import RUNBOOK, Problem, diagnose
 
 if TYPE_CHECKING:
-    from ops.snapshot import Node, Snapshot
+    from ops.snapshot import Node, Sizes, Snapshot
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `--watch`; one look costs about half a second of one core."""
+
+STEP = 1024
+"""From one unit of size to the next."""
 
 
 def as_data(now: Snapshot) -> dict[str, object]:
@@ -33,6 +36,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "edge": now.edge,
         "nodes": now.nodes,
         "backends": now.servers,
+        "sizes": now.sizes,
         "containers": {each.name: each.condition for each in now.containers},
         "problems": diagnose(now),
     }
@@ -101,9 +105,32 @@ def _others(now: Snapshot) -> Table:
         servers = [each for each in now.servers if each.backend == backend]
         words = ", ".join(f"{each.name} {each.status}" for each in servers)
         table.add_row(f"backend {backend}", words or "HAProxy does not answer")
+    if now.sizes is not None:
+        table.add_row("data", _sizes(now.sizes))
+        table.add_row("WAL kept", f"{in_words(now.sizes.wal)} for standbys")
+    used = [f"{node.name} {node.used} %" for node in now.nodes if node.used is not None]
+    if used:
+        table.add_row("volumes used", ", ".join(used))
     ill = [f"{each.name} {each.condition}" for each in now.containers if not each.ready]
     table.add_row("containers", ", ".join(ill) or f"all {len(now.containers)} healthy")
     return table
+
+
+def _sizes(sizes: Sizes) -> str:
+    parts = {"audit": sizes.audit, "users": sizes.users, "keys": sizes.keys}
+    told = [f"{name} {in_words(size)}" for name, size in parts.items() if size is not None]
+    return f"{in_words(sizes.database)}: {', '.join(told)}"
+
+
+def in_words(size: float) -> str:
+    """Return bytes with the unit that leaves at most four digits, as `du -h` does."""
+    units = iter(("B", "kB", "MB", "GB"))
+    unit = next(units)
+    for larger in units:
+        if size < STEP:
+            break
+        size, unit = size / STEP, larger
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"  # noqa: PLR2004 - two digits
 
 
 def _problems(problems: list[Problem]) -> list[RenderableType]:

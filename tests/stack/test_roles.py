@@ -62,6 +62,23 @@ def test_no_role_does_what_it_is_not_for(role: str, sql: str) -> None:
     assert "permission denied" in as_role(role, sql)
 
 
+@pytest.mark.parametrize("role", ["holdfast_app", "holdfast_read", "holdfast_monitoring"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT audit.keep(1)",
+        "SELECT * FROM audit.partitions",
+        "DELETE FROM audit.log_before",
+        "DROP TABLE audit.log_default",
+        "SELECT nextval('audit_log_id_seq')",
+    ],
+)
+def test_no_role_gets_at_the_audit(role: str, sql: str) -> None:
+    """Neither at its partitions nor at what removes them."""
+    said = as_role(role, sql)
+    assert "permission denied" in said or "must be owner" in said
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_all_that_a_role_may_execute_is_known(role: str) -> None:
     """Of functions that may change something; one that comes with a new PostgreSQL is looked at."""

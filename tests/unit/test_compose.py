@@ -20,6 +20,19 @@ CAPABILITIES = {
 }
 NODES = {"pg-monitor", "postgres1", "postgres2", "postgres3"}
 PROXIES = {"haproxy1", "haproxy2"}
+WEEK = 7 * 24 * 3600  # seconds
+LINE = 300
+"""Bytes of a line on the disk, of all but the apps: the longest usual ones, with Docker's frame."""
+
+REQUEST = 550
+"""Bytes of a request's line, the same (tests/unit/service/observability/test_logs.py)."""
+
+RATES = {"app1": (5, REQUEST), "app2": (5, REQUEST)}
+"""Lines a second and their bytes, as deploy/compose/README.md has them; of the others one."""
+
+LOGS_MOST = 6_000_000_000
+"""Bytes of all logs together."""
+
 SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 
 
@@ -37,6 +50,41 @@ def test_every_service_is_confined(name: str) -> None:
     assert not {"host"} & {
         service.get(kind) for kind in ("pid", "ipc", "network_mode", "userns_mode")
     }
+
+
+def log_size(name: str) -> int:
+    """Return the bytes of log that are kept of a service, if nothing is set."""
+    logging = SERVICES[name]["logging"]
+    assert logging["driver"] == "json-file"
+    size = re.fullmatch(r"(\d+)m", logging["options"]["max-size"])
+    assert size
+    return int(size[1]) * 1_000_000 * int(by_default(logging["options"]["max-file"]))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_week_of_logs_is_kept(name: str) -> None:
+    """At the rate that the documents state; the oldest file is removed as a whole."""
+    rate, size = RATES.get(name, (1, LINE))
+    options = SERVICES[name]["logging"]["options"]
+    files = int(by_default(options["max-file"]))
+    assert log_size(name) * (files - 1) / files >= 0.99 * rate * size * WEEK
+
+
+def test_logs_are_bounded() -> None:
+    """So that they do not fill the disk that the data is on."""
+    assert sum(log_size(name) for name in SERVICES) < LOGS_MOST
+
+
+def test_the_rates_are_the_documents() -> None:
+    """Of a line's bytes and of files, the numbers stand there."""
+    text = (ROOT / "deploy" / "compose" / "README.md").read_text()
+    for number in (
+        f"{LINE} bytes",
+        f"{REQUEST} bytes",
+        "5 requests a second",
+        "18 files of 100 MB",
+    ):
+        assert number in text, number
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -112,7 +112,9 @@ write_pgpass() {
 follow_postgres_log() {
     local day files=()
     for day in Mon Tue Wed Thu Fri Sat Sun; do files+=("$HOME/log/postgresql-$day.log"); done
-    tail --quiet --lines=0 --follow=name --retry "${files[@]}" 2>/dev/null &
+    # Whoever fails to log in does it again and again: repeats are counted.
+    tail --quiet --lines=0 --follow=name --retry "${files[@]}" 2>/dev/null |
+        mawk -W interactive -f /usr/local/bin/repeats &
 }
 
 # A killed container that starts again keeps its files, and three of them name processes: postmaster.pid

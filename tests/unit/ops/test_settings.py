@@ -51,6 +51,43 @@ def test_a_port_is_a_port(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("AUDIT_RETENTION", value) for value in ("", "0", "30", "400", "36500")),
+        *(("APP_LOG_FILES", value) for value in ("", "2", "80")),
+    ],
+)
+def test_numbers_that_fit(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is the default."""
+    monkeypatch.setenv(name, value)
+    settings.check_numbers()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("AUDIT_RETENTION", value)
+            for value in ("4", "29", "-1", "36501", "a year", "400d", "²")
+        ),
+        *(("APP_LOG_FILES", value) for value in ("0", "1", "1001", "16m")),
+    ],
+)
+def test_a_number_that_does_not_fit_is_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, with what it may be: a slip must not remove the audit."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StackError, match=f"{name} is '{value}'; it must be a number of"):
+        settings.check_numbers()
+
+
+def test_numbers_are_kept() -> None:
+    """As all settings are."""
+    assert set(settings.NUMBERS) <= set(settings.NAMES)
+
+
+@pytest.mark.parametrize(
     ("kept", "now", "expected"),
     [
         ({"ACCESS": "writes"}, {"ACCESS": "open"}, [Loosened("ACCESS", "writes", "open")]),

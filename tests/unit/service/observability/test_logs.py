@@ -114,3 +114,21 @@ async def test_probes_are_quiet(client: httpx.AsyncClient, stream: io.StringIO) 
     (line,) = [line for line in read(stream) if line.get("path") == "/health"]
 
     assert line["level"] == "debug"
+
+
+async def test_a_requests_line_is_as_long_as_is_said(
+    client: httpx.AsyncClient, stream: io.StringIO
+) -> None:
+    """A week of logs is sized by it (deploy/compose/README.md): 550 bytes with Docker's frame."""
+    headers = {
+        "X-Request-Id": "a" * 32,
+        "X-Client-Request-Id": "b" * 36,
+        "X-Forwarded-For": "2001:db8:1234:5678:9abc:def0:1234:5678",
+    }
+    await client.get(f"/api/users/{10**9}", headers=headers)
+
+    (line,) = [line for line in stream.getvalue().splitlines() if '"event": "request"' in line]
+
+    # As Docker writes it; the name of a token's holder comes on top.
+    frame = {"log": f"{line}\n", "stream": "stdout", "time": "2026-11-27T02:44:35.406747123Z"}
+    assert 400 < len(json.dumps(frame, separators=(",", ":"))) + 1 <= 520

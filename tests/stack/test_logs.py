@@ -1,0 +1,97 @@
+"""What is said thousands of times pushes nothing else out of a log."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import httpx
+
+from ops import cluster
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, DOCKER_LIMIT, kill, primary, wait_until
+
+MOST = 20
+"""Lines of one kind a minute (deploy/logs/repeats), before and after a minute's end."""
+
+KINDS = 5
+"""Of lines that one fault makes a program say, at most."""
+
+OVER = 1000
+"""Requests that exceed the edge's limit (150 a second, at least)."""
+
+QUIET = 15.0
+"""Seconds of a stack to which nothing happens."""
+
+LOGINS = 60
+
+
+def said_since(container: str, moment: datetime) -> list[str]:
+    """Return what a container has said since then."""
+    command = ["docker", "logs", "--since", moment.isoformat(), container]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DOCKER_LIMIT)
+    return (done.stdout + done.stderr).splitlines()
+
+
+def ask(times: int, at_once: int) -> list[int | None]:
+    """Ask for a user that often; return the statuses of the answers, None where there was none."""
+    limits = httpx.Limits(max_connections=at_once)
+    with (
+        httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT, limits=limits) as client,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
+
+        def get(_: int) -> int | None:
+            try:
+                return client.get("/api/users/1").status_code
+            except httpx.TransportError:
+                return None
+
+        return list(pool.map(get, range(times)))
+
+
+def test_nothing_is_said_when_nothing_happens() -> None:
+    """By proxies, the edge, monitor and nodes: no line for announcements, checks or sessions."""
+    moment = datetime.now(UTC)
+    time.sleep(QUIET)
+    for container in (*cluster.PROXIES, cluster.EDGE, "pg-monitor", *cluster.NODES[:2]):
+        said = said_since(container, moment)
+        assert len(said) <= 2, (container, said)
+
+
+def test_a_client_over_its_limit_is_no_news() -> None:
+    """A thousand requests that are slowed down leave no line each, at the edge or behind it."""
+    moment = datetime.now(UTC)
+    answers = ask(2 * OVER, at_once=100)
+    assert len([each for each in answers if each is not None]) >= OVER
+    for container in (cluster.EDGE, *cluster.PROXIES):
+        assert len(said_since(container, moment)) <= MOST, container
+
+
+def test_a_fault_is_told_not_repeated() -> None:
+    """With both proxies gone every request fails sixteen times at the edge: some are shown."""
+    kill(*cluster.PROXIES)
+    moment = datetime.now(UTC)
+    assert not {httpx.codes.OK, httpx.codes.NOT_FOUND} & set(ask(64, at_once=64))
+    said = said_since(cluster.EDGE, moment)
+    assert any("repeats: more of this" in line for line in said)
+    assert any("[error]" in line for line in said)
+    assert len(said) <= 2 * KINDS * (MOST + 2)
+
+
+def test_failed_logins_are_told_not_repeated() -> None:
+    """Whoever guesses passwords does not fill the primary's log."""
+    node, moment = primary(), datetime.now(UTC)
+    guess = f"for i in $(seq {LOGINS}); do PGPASSWORD=wrong$i psql -c 'SELECT 1'; done"
+    subprocess.run(
+        ["docker", "exec", "psql-client", "bash", "-c", guess],
+        capture_output=True, check=False, timeout=DOCKER_LIMIT,
+    )  # fmt: skip
+
+    def told() -> list[str]:
+        found = said_since(node, moment)
+        return [line for line in found if "password authentication failed" in line]
+
+    wait_until("the log to tell of it", 10, lambda: any("repeats:" in line for line in told()))
+    assert len(told()) <= 2 * (MOST + 2)

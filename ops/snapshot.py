@@ -129,7 +129,7 @@ def take() -> Snapshot:
     names = [name for name in cluster.NODES if name in running]
     with ThreadPoolExecutor() as pool:
         states = pool.submit(_states)
-        edge = pool.submit(cluster.edge_answers)
+        edge = pool.submit(cluster.edge_answers) if cluster.EDGE in running else None
         proxies = {
             proxy: pool.submit(cluster.holds_vip, proxy)
             for proxy in cluster.PROXIES
@@ -141,7 +141,7 @@ def take() -> Snapshot:
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
         servers = pool.submit(_servers, holder) if holder else None
         nodes = _join(states.result(), _result(senders, dict))
-        answers = edge.result()
+        answers = _result(edge, bool)  # without its container it is another's port that answers
         return Snapshot(containers, nodes, accepting, holder, _result(servers, list), answers)
 
 
@@ -150,7 +150,7 @@ def _result(future: Future[T] | None, otherwise: Callable[[], T]) -> T:
 
 
 def _states() -> list[dict[str, object]]:
-    text = cluster.ask("pg-monitor", "pg_autoctl", "show", "state", "--json")
+    text = cluster.ask(cluster.MONITOR, "pg_autoctl", "show", "state", "--json")
     rows: list[dict[str, object]] = json.loads(text) if text else []
     return rows
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from ops import names
 from ops.cluster import APPS
 from ops.console import StackError
 from ops.drills import volume
@@ -121,36 +122,40 @@ class Stage:
         """One of the two instances."""
         return APPS[0]
 
-    def kill(self, *containers: str) -> None:
+    def kill(self, *members: str) -> None:
         """SIGKILL containers, as machines that lose their power; mended by starting them."""
-        self._undo(f"{', '.join(containers)} started", lambda: docker("start", *containers))
-        self.mark(f"{', '.join(containers)} killed", "fault")
+        containers = [names.container(each) for each in members]
+        self._undo(f"{', '.join(members)} started", lambda: docker("start", *containers))
+        self.mark(f"{', '.join(members)} killed", "fault")
         docker("kill", *containers)
 
-    def freeze(self, container: str) -> None:
+    def freeze(self, member: str) -> None:
         """Stop all of a container's processes where they are; mended by letting them go on."""
-        self._undo(f"{container} thawed", lambda: _thaw(container))
-        self.mark(f"{container} frozen", "fault")
+        container = names.container(member)
+        self._undo(f"{member} thawed", lambda: _thaw(container))
+        self.mark(f"{member} frozen", "fault")
         docker("pause", container)
 
-    def kill_process(self, container: str, what: str, pids: str) -> None:
+    def kill_process(self, member: str, what: str, pids: str) -> None:
         """SIGKILL processes inside a container; `pids` is a shell command that prints them."""
-        self._undo(f"{container} runs", lambda: docker("start", container))
-        self.mark(f"{what} in {container} killed", "fault")
+        container = names.container(member)
+        self._undo(f"{member} runs", lambda: docker("start", container))
+        self.mark(f"{what} in {member} killed", "fault")
         docker("exec", container, "sh", "-c", f"kill -9 $({pids})")
 
-    def cut(self, container: str, other: str | None = None) -> None:
+    def cut(self, member: str, other: str | None = None) -> None:
         """Drop all packets between a container and the others, or one other, without a word."""
+        container = names.container(member)
         helper = f"holdfast-cut-{container}"
         limited = f"sleep {CUT_MOST}; {MEND}"
-        address = _address(other) if other else None
-        self._undo(f"{container} connected again", lambda: _reconnect(helper))
+        address = _address(names.container(other)) if other else None
+        self._undo(f"{member} connected again", lambda: _reconnect(helper))
         docker(
             "run", "--detach", "--rm", "--name", helper, "--network", f"container:{container}",
             "--user", "0", "--cap-add", "NET_ADMIN", "--entrypoint", "sh", CUT_IMAGE, "-c", limited,
         )  # fmt: skip
         whom = f" from {other}" if other else ""
-        self.mark(f"{container} cut off{whom}", "fault")
+        self.mark(f"{member} cut off{whom}", "fault")
         devices = docker("exec", helper, "ls", "/sys/class/net").split()
         rules = "\n".join(
             CUT.format(
@@ -164,12 +169,13 @@ class Stage:
         )
         docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
 
-    def empty(self, container: str) -> None:
+    def empty(self, member: str) -> None:
         """Kill a container and start it on nothing: its volume's contents are removed."""
-        self._undo(f"{container} started", lambda: docker("start", container))
-        self.mark(f"{container} killed, its data removed", "fault")
+        container = names.container(member)
+        self._undo(f"{member} started", lambda: docker("start", container))
+        self.mark(f"{member} killed, its data removed", "fault")
         docker("kill", container)
-        volume.inside(container, "find . -mindepth 1 -delete", docker)
+        volume.inside(member, "find . -mindepth 1 -delete", docker)
         docker("start", container)
 
     def damage(self, node: str) -> None:

@@ -177,6 +177,16 @@ def edge_url() -> str:
     return f"http://{settings.published_on()}:{edge_port()}"
 
 
+def service_url() -> str:
+    """Return the same for clients; raise StackError where it would be another stack's."""
+    if not settings.is_placed():
+        up = names.command("make up")
+        raise StackError(
+            f"There is no stack {names.stack()} of this checkout yet; `{up}` makes it."
+        )
+    return edge_url()
+
+
 def edge_answers() -> bool:
     """Tell whether nginx answers on the port that is published on this machine."""
     return ask_edge("/nginx-health", EDGE_LIMIT) == http.client.NO_CONTENT

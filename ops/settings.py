@@ -131,8 +131,15 @@ def published_on() -> str:
     return "127.0.0.1" if address.is_unspecified else str(address)
 
 
+def is_placed() -> bool:
+    """Tell whether ports and networks are known: another stack's are chosen by `make up`."""
+    return names.is_default() or all(os.environ.get(name) for name in (*PORTS, *SUBNETS))
+
+
 def where() -> dict[str, str]:
     """Return in words where the stack is on this host: its ports, its networks."""
+    if not is_placed():
+        return dict.fromkeys(("ports", "networks"), "chosen at the first `make up`")
     ports = (f"{name.removesuffix('_PORT').lower()} {port(name)}" for name in PORTS)
     networks = (f"{name.removesuffix('_SUBNET').lower()} {subnet(name)}" for name in SUBNETS)
     return {"ports": ", ".join(ports), "networks": ", ".join(networks)}

@@ -71,12 +71,12 @@ def drill(
     """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # mend, as after Ctrl-C
     with reported(as_json=as_json):
-        url = cluster.edge_url()
-        plan = Plan(base_url=url, writes_per_second=writes, reads_per_second=reads)
         _writable(markdown)
         if what == ["list"]:
             _list(as_json=as_json)
             return
+        url = cluster.service_url()
+        plan = Plan(base_url=url, writes_per_second=writes, reads_per_second=reads)
         if what == ["controls"]:
             _controls(plan, as_json=as_json)
             return

@@ -66,7 +66,7 @@ def load(
             _calibrate(processes, as_json=as_json)
             return
         plan = Plan(
-            base_url=url or cluster.edge_url(),
+            base_url=url or cluster.service_url(),
             writes_per_second=writes,
             reads_per_second=reads,
             seconds=seconds,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops import settings
+from ops import cluster, settings, slots
 from ops.console import StackError
 from ops.settings import Loosened
 
@@ -123,6 +123,16 @@ def test_where_a_stack_is_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
         "ports": "http 18080, https 8443, stats 8404, write 6432, read 6433",
         "networks": "edge 172.30.2.0/24, database 172.30.1.0/24",
     }
+
+
+def test_a_stack_that_was_never_up_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load for it would be one for the first stack."""
+    monkeypatch.setattr(os, "environ", {"NAME": "second", "HTTP_PORT": "18080"})
+    assert set(settings.where().values()) == {"chosen at the first `make up`"}
+    with pytest.raises(StackError, match=r"no stack second .*NAME=second make up"):
+        cluster.service_url()
+    os.environ.update(slots.slot(1))
+    assert cluster.service_url() == "http://127.0.0.1:18080"
 
 
 @pytest.mark.parametrize("value", ["localhost", "::1", "127.0.0.1:80", "127.0.0"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import ownership, preflight, settings
+from ops import firewall, legacy, ownership, preflight, settings
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
@@ -144,6 +144,32 @@ def test_what_follows_is_not_kept(
     with pytest.raises(StackError, match="far enough"):
         first.up()
     assert settings.read(first.root) == {"ACCESS": "writes", "HTTP_PORT": "9000"}
+
+
+def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopping an old one releases the rule: it is set after that, and before anything starts."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    order: list[str] = []
+    monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(first, "make_certificates", lambda: None)
+    monkeypatch.setattr(first.secrets, "digest", lambda: "digest")
+    monkeypatch.setattr(first, "_compose", lambda title, *_, **__: order.append(title))
+    monkeypatch.setattr(legacy, "leave", lambda take_down: take_down("Stopping an old one"))
+    monkeypatch.setattr(firewall, "release", lambda: order.append("released"))
+    monkeypatch.setattr(firewall, "shut", lambda *_: order.append("shut"))
+
+    def far_enough() -> None:
+        raise StackError("far enough")
+
+    monkeypatch.setattr(first, "_start", far_enough)
+    with pytest.raises(StackError, match="far enough"):
+        first.up()
+    assert order == ["Building images", "Stopping an old one", "released", "shut"]
 
 
 def test_data_is_not_removed_unasked(

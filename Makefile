@@ -1,5 +1,6 @@
 # Holdfast. `make` lists the verbs.
-# Variables: BOOTSTRAP=no (install nothing), PROFILE=fast|safe (failover timing), NODES=2|3 (data nodes).
+# Variables: BOOTSTRAP=no (install nothing), PROFILE=fast|safe (failover timing), NODES=2|3 (data nodes),
+# NAME=second (another stack beside the first), YES=1 (the answer to what is asked).
 
 PYTHON ?= python3
 VENV   := .venv
@@ -18,12 +19,12 @@ up:  ## from a bare machine to a running stack
 down:  ## stop the stack, keep its data
 	@$(PYTHON) -m ops down
 
-clean:  ## stop the stack, remove its data and secrets
+clean:  ## stop the stack, remove its data and secrets; asks (YES=1 is the answer)
 	@$(PYTHON) -m ops clean
 
 distclean:  ## clean, and remove images, virtual environment and caches too
 	@$(PYTHON) -m ops distclean
-	@rm -rf $(VENV) .holdfast .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 status:  ## containers, cluster state, virtual IP, backends
 	@$(PYTHON) -m ops status

@@ -36,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
     chosen = parser.parse_args(arguments)
     root = Path(__file__).resolve().parent.parent
-    settings.adopt(root)
-    stack = Stack(root)
     try:
+        settings.adopt(root)
+        stack = Stack(root)
         if chosen.verb in {"logs", "psql"}:
             return int(getattr(stack, chosen.verb)(chosen.arguments))
         getattr(stack, chosen.verb)()

@@ -1,7 +1,8 @@
 """What the running stack says of itself: containers, primary, virtual IP, HAProxy's servers.
 
 Only looks, never changes. A part that does not answer is reported as absent, not as an error:
-these questions are asked while things are broken.
+these questions are asked while things are broken. Members go by their own names here, `postgres1`,
+not by their containers' (ops/names.py).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import subprocess
 from dataclasses import dataclass
 
-from ops import settings
+from ops import names, settings
 from ops.console import StackError
 
 NODES = ("postgres1", "postgres2", "postgres3")
@@ -20,6 +21,11 @@ PROXIES = ("haproxy1", "haproxy2")
 ONE_SHOT = "db-migrate"
 
 EDGE = "vip-access"
+MONITOR = "pg-monitor"
+CLIENT = "psql-client"
+
+MEMBERS = (MONITOR, *NODES, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT)
+"""Everything that has a container."""
 
 EDGE_LIMIT = 2.0
 """Seconds for nginx itself to answer on the published port."""
@@ -38,7 +44,7 @@ WRITABLE = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", "SHOW transac
 class Container:
     """One container of the stack, as `docker ps` has it."""
 
-    name: str
+    name: str  # the member's
     state: str
     status: str
 
@@ -74,13 +80,14 @@ def docker(*arguments: str) -> str:
         raise StackError(f"{what}; is the machine, or the engine, overloaded?") from None
     if done.returncode != 0:
         words = done.stderr.strip()
-        raise StackError(f"docker {arguments[0]}: {words}\nIs the stack up? Try `make up`.")
+        up = names.command("make up")
+        raise StackError(f"docker {arguments[0]}: {words}\nIs the stack up? Try `{up}`.")
     return done.stdout
 
 
-def ask(container: str, *command: str) -> str:
+def ask(member: str, *command: str) -> str:
     """Return what a command prints inside a container; nothing when it cannot run there."""
-    full = ["docker", "exec", container, *command]
+    full = ["docker", "exec", names.container(member), *command]
     try:
         done = subprocess.run(full, capture_output=True, text=True, check=False, timeout=LOOK_LIMIT)
     except subprocess.TimeoutExpired:
@@ -88,9 +95,9 @@ def ask(container: str, *command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def last_words(container: str, lines: int = 10) -> list[str]:
+def last_words(member: str, lines: int = 10) -> list[str]:
     """Return the end of a container's log."""
-    command = ["docker", "logs", "--tail", str(lines), container]
+    command = ["docker", "logs", "--tail", str(lines), names.container(member)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=LIST_LIMIT
@@ -102,15 +109,17 @@ def last_words(container: str, lines: int = 10) -> list[str]:
 
 def containers() -> list[Container]:
     """Return the stack's containers, whatever their state, by name."""
-    # The project's label alone is on its images, too, and so on whatever else is run from them.
-    labels = ("project=holdfast", "container-number")
-    filters = [
-        word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")
-    ]
-    listing = docker("ps", "--all", "--format", "{{json .}}", *filters)
+    listing = docker("ps", "--all", "--format", "{{json .}}", *of_the_stack())
     rows = [json.loads(line) for line in listing.splitlines()]
-    found = [Container(row["Names"], row["State"], row["Status"]) for row in rows]
+    found = [Container(names.member(row["Names"]), row["State"], row["Status"]) for row in rows]
     return sorted(found, key=lambda container: container.name)
+
+
+def of_the_stack() -> list[str]:
+    """Return what makes `docker ps` list the stack's containers, and no others."""
+    # The project's label alone is on its images, too, and so on whatever else is run from them.
+    labels = (f"project={names.stack()}", "container-number")
+    return [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
 
 
 def accepts_writes(node: str) -> bool:
@@ -135,7 +144,7 @@ def find_vip_holder() -> str | None:
 
 def cluster_state() -> str:
     """Return the monitor's table of nodes; nothing when it does not answer."""
-    return ask("pg-monitor", "pg_autoctl", "show", "state")
+    return ask(MONITOR, "pg_autoctl", "show", "state")
 
 
 def backends() -> list[dict[str, str]]:
@@ -163,13 +172,36 @@ def edge_port() -> int:
     return settings.port("HTTP_PORT")
 
 
+def edge_url() -> str:
+    """Return where the service is published, as this machine reaches it."""
+    return f"http://{settings.published_on()}:{edge_port()}"
+
+
+def service_url() -> str:
+    """Return the same for clients; raise StackError where it would be another stack's."""
+    if not settings.is_placed():
+        up = names.command("make up")
+        raise StackError(
+            f"There is no stack {names.stack()} of this checkout yet; `{up}` makes it."
+        )
+    return edge_url()
+
+
 def edge_answers() -> bool:
     """Tell whether nginx answers on the port that is published on this machine."""
-    connection = http.client.HTTPConnection("127.0.0.1", edge_port(), timeout=EDGE_LIMIT)
+    return ask_edge("/nginx-health", EDGE_LIMIT) == http.client.NO_CONTENT
+
+
+def ask_edge(path: str, limit: float) -> int | str:
+    """Return the status of an answer through the published port, or why there is none.
+
+    `limit`: seconds that may pass without a word.
+    """
+    connection = http.client.HTTPConnection(settings.published_on(), edge_port(), timeout=limit)
     try:
-        connection.request("GET", "/nginx-health")
-        return connection.getresponse().status == http.client.NO_CONTENT
-    except (OSError, http.client.HTTPException):
-        return False
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}"
     finally:
         connection.close()

@@ -6,6 +6,7 @@ elsewhere a line says every few seconds what is going on.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -46,6 +47,27 @@ def say(text: str = "") -> None:
 def result(title: str, text: str) -> None:
     """Print what was found where there was nothing to wait for."""
     say(f"  ✓ {title}: {text}")
+
+
+def agree(what: str, otherwise: str) -> None:
+    """Ask whether to do what the sentence says; raise StackError unless the answer is yes.
+
+    `YES=1` in the environment is the answer of who cannot be asked. `otherwise` tells them so.
+    """
+    if os.environ.get("YES") == "1":
+        say(f"  ! {what} (YES=1)")
+        return
+    if sys.stdin.isatty() and _answer(f"{what} Go on? [y/N] ") in {"y", "Y", "yes"}:
+        return
+    raise StackError(f"{what} {otherwise}")
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip()
+    except EOFError:  # Ctrl-D
+        say()
+        return ""
 
 
 def read_tail(path: Path, lines: int) -> list[str]:

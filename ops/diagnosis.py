@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops import cluster
+from ops import cluster, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
 
 def _edge(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.edge:
-        what = f"Nobody answers on localhost:{cluster.edge_port()}, where nginx is published."
+        what = f"Nobody answers on {cluster.edge_url()}, where nginx is published."
         yield Problem(what, "The published ports do not answer")
 
 
@@ -99,5 +99,5 @@ def _containers(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem("The stack is not there.", "Everything is off, after a power cut")
     for container in snapshot.containers:
         if not container.ready:
-            what = f"Container {container.name}: {container.condition}."
+            what = f"Container {names.container(container.name)}: {container.condition}."
             yield Problem(what, "A container is down")

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops import cluster
+from ops import cluster, names
 from ops.console import StackError
 
 _NODE = re.compile(r'node \d+ "([^"]+)" \([^)]*\)')
@@ -37,9 +37,10 @@ def recent(count: int) -> list[Event]:
     transactions, of which several may be under way.
     """
     asked = ("pg_autoctl", "show", "events", "--json", "--count", str(count))
-    text = cluster.ask("pg-monitor", *asked)
+    text = cluster.ask(cluster.MONITOR, *asked)
     if not text:
-        raise StackError("The monitor does not answer. Try `docker start pg-monitor`.")
+        container = names.container(cluster.MONITOR)
+        raise StackError(f"The monitor does not answer. Try `docker start {container}`.")
     events = [_event(row) for row in json.loads(text)]
     return sorted(events, key=lambda event: event.number)
 

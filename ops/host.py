@@ -13,6 +13,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from ops import names
 from ops.console import Progress, StackError, result, run_step
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ class Host:
         """`root` is the directory of the checkout."""
         self.root = root
         self.state = root / ".holdfast"
+        self.logs = names.state(root) / "logs"
         self.scripts = root / "deploy" / "bootstrap"
         self.may_install = os.environ.get("BOOTSTRAP", "yes") != "no"
 
     def prepare(self) -> str:
         """Make engine, Compose and base image available; return the base image's name."""
-        self.state.mkdir(exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         self._engine()
         self._compose()
         return self._base_image()
@@ -95,7 +97,7 @@ class Host:
             return True
         if shutil.which("dockerd") is None:
             return False
-        self.state.mkdir(exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         self._start_engine()
         return True
 
@@ -155,9 +157,25 @@ class Host:
         )
 
     def _log(self, name: str) -> Path:
-        path = self.state / "logs" / f"{name.removesuffix('.sh')}.log"
+        path = self.logs / f"{name.removesuffix('.sh')}.log"
         path.unlink(missing_ok=True)
         return path
+
+    def remove_state(self) -> None:
+        """Remove what this stack's work left here; of the first stack, what all work did.
+
+        Not that the engine was started here, as long as it runs.
+        """
+        if not names.is_default():
+            shutil.rmtree(names.state(self.root), ignore_errors=True)
+            return
+        for path in self.state.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "engine":
+                path.unlink()
+        if not (self.state / "engine").exists():
+            shutil.rmtree(self.state, ignore_errors=True)
 
     @staticmethod
     def _succeeds(*command: str) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from ops import cluster, snapshot
+from ops import cluster, names, snapshot
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def await_whole() -> float:
 def switchover() -> str:
     """Hand the primary's role to a standby in sync; return the new primary."""
     before = _redundant("A switchover")
-    _in_container("pg-monitor", HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
+    _in_container(cluster.MONITOR, HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
     return _await_primary(lambda name: name != before.primary)
 
 
@@ -67,7 +67,7 @@ def promote(node: str) -> str:
     if before.primary == node:
         raise StackError(f"{node} is the primary already; there is nothing to do")
     promotion = ("pg_autoctl", "perform", "promotion", "--name", node)
-    _in_container("pg-monitor", HANDOVER_LIMIT, *promotion)
+    _in_container(cluster.MONITOR, HANDOVER_LIMIT, *promotion)
     return _await_primary(lambda name: name == node)
 
 
@@ -98,12 +98,12 @@ def restart_rolling(say: Callable[[str], None]) -> None:
     now, _ = wait_for("a whole stack to begin with", WHOLE_LIMIT, lambda now: now.whole)
     for name in restart_order(now):
         begun = time.monotonic()
-        if name == "vip-access":
+        if name == cluster.EDGE:
             _in_container(name, STOP_LIMIT, "reload")
         else:
-            _docker(STOP_LIMIT, "restart", name)
+            _docker(STOP_LIMIT, "restart", names.container(name))
         await_whole()
-        verb = "reloaded" if name == "vip-access" else "restarted"
+        verb = "reloaded" if name == cluster.EDGE else "restarted"
         say(f"{name:<11} {verb}, all whole again after {time.monotonic() - begun:.1f} s")
 
 
@@ -112,7 +112,7 @@ def restart_order(now: Snapshot) -> list[str]:
     spare_proxies = [name for name in cluster.PROXIES if name != now.vip_holder]
     standbys = [node.name for node in now.nodes if node.name != now.primary]
     last = [name for name in (now.vip_holder, now.primary) if name]
-    first = ["psql-client", "vip-access", "pg-monitor", *cluster.APPS]
+    first = [cluster.CLIENT, cluster.EDGE, cluster.MONITOR, *cluster.APPS]
     return [*first, *spare_proxies, *standbys, *last]
 
 
@@ -142,8 +142,8 @@ def _state(now: Snapshot, name: str, state: str) -> bool:
     return any(node.name == name and node.state == state for node in now.nodes)
 
 
-def _in_container(container: str, limit: float, *command: str) -> None:
-    _docker(limit, "exec", container, *command)
+def _in_container(member: str, limit: float, *command: str) -> None:
+    _docker(limit, "exec", names.container(member), *command)
 
 
 def _docker(limit: float, *arguments: str) -> None:

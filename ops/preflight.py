@@ -8,16 +8,19 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
-import os
 import re
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ops import cluster, settings
+from ops import cluster, names, settings
 from ops.console import StackError
 
-NETWORKS = {"holdfast_edge": "EDGE_SUBNET", "holdfast_database": "DATABASE_SUBNET"}
-"""Networks of compose.yaml, and the settings that say where they are."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NETWORKS = {"EDGE_SUBNET": "edge", "DATABASE_SUBNET": "database"}
+"""Settings that say where the networks of compose.yaml are."""
 
 _HOST_PORTS = re.compile(r":(\d+)(?:-(\d+))?->")  # 0.0.0.0:80->80/tcp, :::6432-6433->6432-6433/tcp
 
@@ -27,26 +30,38 @@ ROUTE_UP = 1  # linux/route.h, RTF_UP
 
 def check() -> None:
     """Raise StackError that names what is taken, who has it, and what changes it."""
-    taken = [*_ports(), *_subnets()]
-    if taken:
-        raise StackError("\n".join([*taken, "Nothing was started."]))
+    address = str(settings.bind_address())
+    if not _is_of_this_host(address):
+        raise StackError(f"BIND_ADDRESS is {address}, which is no address of this host.")
+    ports = {name: settings.port(name) for name in settings.PORTS}
+    subnets = {name: settings.subnet(name) for name in settings.SUBNETS}
+    found = taken(ports, subnets)
+    if found:
+        raise StackError("\n".join([*found, "Nothing was started."]))
 
 
-def _ports() -> list[str]:
+def taken(
+    ports: Mapping[str, int], subnets: Mapping[str, ipaddress.IPv4Network], *, tell: bool = True
+) -> list[str]:
+    """Return a sentence for each of these that somebody else has. `tell`: also which process."""
+    return [*_ports(ports, tell=tell), *_subnets(subnets)]
+
+
+def _ports(ports: Mapping[str, int], *, tell: bool) -> list[str]:
     published = _published()
-    address = os.environ.get("BIND_ADDRESS") or settings.DEFAULTS["BIND_ADDRESS"]
+    address = str(settings.bind_address())
     found: list[str] = []
     wanted: dict[int, str] = {}
-    for name in settings.PORTS:
-        port = settings.port(name)
+    for name, port in ports.items():
         if port in wanted:
             found.append(f"{name} and {wanted[port]} are both {port}; each needs its own.")
         wanted[port] = name
         holder = published.get(port, "")
-        if holder != cluster.EDGE and (holder or not _is_free(address, port)):
-            who = f"container {holder}" if holder else (_listener(port) or "another process")
-            other = (port + 10_000) % 2**16
-            found.append(f"Port {port} is in use by {who}. Another one: {name}={other} make up")
+        if holder != names.container(cluster.EDGE) and (holder or not _is_free(address, port)):
+            process = _listener(port) if tell and not holder else ""
+            who = f"container {holder}" if holder else (process or "another process")
+            other = names.command(f"{name}={(port + 10_000) % 2**16} make up")
+            found.append(f"Port {port} is in use by {who}. Another one: {other}")
     return found
 
 
@@ -61,6 +76,15 @@ def _published() -> dict[int, str]:
     return found
 
 
+def _is_of_this_host(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        try:
+            tried.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True
+
+
 def _is_free(address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +92,7 @@ def _is_free(address: str, port: int) -> bool:
             tried.bind((address, port))
         except OSError as error:
             # Below 1024 only root may; Docker is root.
-            return error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+            return error.errno != errno.EADDRINUSE
     return True
 
 
@@ -90,11 +114,11 @@ def _listener(port: int) -> str:
     return ""
 
 
-def _subnets() -> list[str]:
+def _subnets(subnets: Mapping[str, ipaddress.IPv4Network]) -> list[str]:
     found = []
     networks = _networks()
-    for name, setting in NETWORKS.items():
-        ours = settings.subnet(setting)
+    for setting, ours in subnets.items():
+        name = names.network(NETWORKS[setting])
         others = {key: nets for key, nets in networks.items() if key != name}
         holder = next((key for key, nets in others.items() if any(map(ours.overlaps, nets))), None)
         if holder:
@@ -105,13 +129,14 @@ def _subnets() -> list[str]:
 
 
 def _another(setting: str) -> str:
-    return f"Another one, of 256 addresses: {setting}=10.213.{len(setting)}.0/24 make up"
+    other = names.command(f"{setting}=10.213.{len(setting)}.0/24 make up")
+    return f"Another one, of 256 addresses: {other}"
 
 
 def _networks() -> dict[str, list[ipaddress.IPv4Network | ipaddress.IPv6Network]]:
-    names = cluster.docker("network", "ls", "--format", "{{.Name}}").split()
+    there = cluster.docker("network", "ls", "--format", "{{.Name}}").split()
     found = {}
-    for row in json.loads(cluster.docker("network", "inspect", *names)):
+    for row in json.loads(cluster.docker("network", "inspect", *there)):
         configured = (row.get("IPAM") or {}).get("Config") or []
         found[row["Name"]] = [
             ipaddress.ip_network(each["Subnet"]) for each in configured if each.get("Subnet")

@@ -61,6 +61,6 @@ def _await_another(role: str, before: str) -> None:
 
 def _verifier(role: str) -> str:
     """Return what the server compares a role's password with; nothing when it cannot be asked."""
-    node = "pg-monitor" if role == MONITORS else cluster.find_primary()
+    node = cluster.MONITOR if role == MONITORS else cluster.find_primary()
     query = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
     return cluster.ask(node, "psql", "-d", "postgres", "-qAt", "-c", query).strip() if node else ""

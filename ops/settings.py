@@ -1,19 +1,19 @@
 """The stack's settings: from the environment, else as they were set the last time.
 
-`make up` keeps what it was told in deploy/compose/.env, which Compose reads too: `ACCESS=writes
-make up` closes writes until somebody opens them again, not until the next plain `make up`. What
-makes the stack less closed than it was is asked.
+`make up` keeps what it was told in deploy/compose/.env, of a stack with another NAME in a folder of
+its own: `ACCESS=writes make up` closes writes until somebody opens them again, not until the next
+plain `make up`. What makes the stack less closed than it was is asked.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from ops.console import StackError, say
+from ops import names
+from ops.console import StackError, agree
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 BITS = 24
 """Of a network's prefix: fixed addresses are told apart by their last number."""
 
-FILE = "deploy/compose/.env"
-
 CLOSED = {
     "ACCESS": ("open", "writes", "all"),
-    "BIND_ADDRESS": ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - the most open value, to be asked for
     "EDGE_REDIRECT": ("no", "yes"),
 }
-"""Settings that open or close the stack, the most open value first."""
+"""Settings that open or close the stack, the most open value first. BIND_ADDRESS does so, too."""
+
+LOOPBACK = 2
+"""The rank of an address that only this host reaches: see `_reach`."""
 
 DEFAULTS = {"ACCESS": "open", "BIND_ADDRESS": "127.0.0.1", "EDGE_REDIRECT": "no"}
 
@@ -72,10 +72,19 @@ class Loosened:
     now: str
 
 
+def file(root: Path) -> Path:
+    """Return where this stack's settings are kept."""
+    return names.home(root) / ".env"
+
+
 def read(root: Path) -> dict[str, str]:
     """Return what is kept; nothing when there is no file."""
-    file = root / FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return read_file(file(root))
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """Return what a file of settings has; nothing when there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 
@@ -123,40 +132,80 @@ def prefix(name: str) -> str:
     return str(subnet(name).network_address).rpartition(".")[0]
 
 
+def bind_address() -> IPv4Address:
+    """Return where ports are published; raise StackError where that is no address."""
+    value = os.environ.get("BIND_ADDRESS") or DEFAULTS["BIND_ADDRESS"]
+    try:
+        return IPv4Address(value)
+    except ValueError:
+        raise StackError(
+            f"BIND_ADDRESS is '{value}'; it must be an IPv4 address of this host: 127.0.0.1 (this "
+            "host alone), 0.0.0.0 (whoever reaches it), or one of its own"
+        ) from None
+
+
+def published_on() -> str:
+    """Return the address by which this host reaches its published ports."""
+    address = bind_address()
+    return "127.0.0.1" if address.is_unspecified else str(address)
+
+
+def is_placed() -> bool:
+    """Tell whether ports and networks are known: another stack's are chosen by `make up`."""
+    return names.is_default() or all(os.environ.get(name) for name in (*PORTS, *SUBNETS))
+
+
+def where() -> dict[str, str]:
+    """Return in words where the stack is on this host: its ports, its networks."""
+    if not is_placed():
+        return dict.fromkeys(("ports", "networks"), "chosen at the first `make up`")
+    ports = (f"{name.removesuffix('_PORT').lower()} {port(name)}" for name in PORTS)
+    networks = (f"{name.removesuffix('_SUBNET').lower()} {subnet(name)}" for name in SUBNETS)
+    return {"ports": ", ".join(ports), "networks": ", ".join(networks)}
+
+
 def loosened(kept: Mapping[str, str], now: Mapping[str, str]) -> list[Loosened]:
     """Return what is more open now than it was kept."""
     found = []
-    for name, values in CLOSED.items():
-        before, after = (each.get(name) or DEFAULTS[name] for each in (kept, now))
-        if {before, after} <= set(values) and values.index(after) < values.index(before):
+    for name, default in DEFAULTS.items():
+        before, after = (each.get(name) or default for each in (kept, now))
+        if _closed(name, after) < _closed(name, before):
             found.append(Loosened(name, before, after))
     return found
 
 
-def confirm(changes: list[Loosened]) -> None:
-    """Ask whether to open what was closed; raise StackError unless the answer is yes.
+def _closed(name: str, value: str) -> int:
+    """Return how closed a setting is; what cannot be told is as open as can be."""
+    if name == "BIND_ADDRESS":
+        return _reach(value)
+    return CLOSED[name].index(value) if value in CLOSED[name] else 0
 
-    `YES=1` in the environment is the answer of who cannot be asked.
-    """
-    if not changes:
-        return
-    told = ", ".join(f"{one.name} from {one.before} to {one.now}" for one in changes)
-    if os.environ.get("YES") == "1":
-        say(f"  ! opened: {told} (YES=1)")
-        return
-    if sys.stdin.isatty() and input(f"This opens the stack: {told}. Go on? [y/N] ") in {"y", "Y"}:
-        return
-    raise StackError(f"This would open the stack: {told}. Say so with YES=1, or leave it out.")
+
+def _reach(value: str) -> int:
+    """Return LOOPBACK, 1 for an address of one network, 0 for all addresses of the host."""
+    try:
+        address = IPv4Address(value)
+    except ValueError:
+        return 0
+    return LOOPBACK if address.is_loopback else int(not address.is_unspecified)
+
+
+def confirm(changes: list[Loosened]) -> None:
+    """Ask whether to open what was closed; raise StackError unless the answer is yes."""
+    if changes:
+        told = ", ".join(f"{one.name} from {one.before} to {one.now}" for one in changes)
+        agree(f"This opens the stack: {told}.", "Say so with YES=1, or leave it out.")
 
 
 def keep(root: Path, now: Mapping[str, str]) -> None:
     """Write what is set now to the file; its other lines stay as they are."""
-    file = root / FILE
-    kept = read(root)
+    path = file(root)
+    kept = read_file(path)
     changed = {name: now[name] for name in NAMES if now.get(name, "") != kept.get(name, "")}
     if not changed:
         return
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     stay = [line for line in lines if line.split("=", 1)[0].strip() not in changed]
     new = [f"{name}={value}" for name, value in changed.items() if value]
-    file.write_text("\n".join([*stay, *new]) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*stay, *new]) + "\n", encoding="utf-8")

@@ -157,7 +157,7 @@ def take() -> Snapshot:
     names = [name for name in cluster.NODES if name in running]
     with ThreadPoolExecutor() as pool:
         states = pool.submit(_states)
-        edge = pool.submit(cluster.edge_answers)
+        edge = pool.submit(cluster.edge_answers) if cluster.EDGE in running else None
         proxies = {
             proxy: pool.submit(cluster.holds_vip, proxy)
             for proxy in cluster.PROXIES
@@ -174,8 +174,9 @@ def take() -> Snapshot:
             replace(node, used=used[node.name].result() if node.name in used else None)
             for node in _join(states.result(), _result(senders, dict))
         ]
+        # Without its container it is another's port that answers.
         return Snapshot(
-            *(containers, nodes, accepting, holder, _result(servers, list), edge.result()),
+            *(containers, nodes, accepting, holder, _result(servers, list), _result(edge, bool)),
             sizes=sizes.result() if sizes else None,
         )
 
@@ -185,7 +186,7 @@ def _result(future: Future[T] | None, otherwise: Callable[[], T]) -> T:
 
 
 def _states() -> list[dict[str, object]]:
-    text = cluster.ask("pg-monitor", "pg_autoctl", "show", "state", "--json")
+    text = cluster.ask(cluster.MONITOR, "pg_autoctl", "show", "state", "--json")
     rows: list[dict[str, object]] = json.loads(text) if text else []
     return rows
 

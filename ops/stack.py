@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import subprocess
@@ -10,9 +9,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops import cluster, firewall, preflight, settings, snapshot
-from ops.console import CommandFailedError, Progress, StackError, run_step, say
-from ops.diagnosis import diagnose
+from ops import (
+    cluster,
+    farewell,
+    firewall,
+    legacy,
+    names,
+    ownership,
+    preflight,
+    removal,
+    settings,
+    slots,
+    waiting,
+)
+from ops.console import CommandFailedError, StackError, run_step, say
 from ops.host import Host
 from ops.secret_files import SecretFiles
 from ops.timing import DEADLINES, deadline
@@ -20,55 +30,16 @@ from ops.timing import DEADLINES, deadline
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ops.console import Progress
+
 BUILD_LIMIT = 900.0
 """Seconds for building all images over a slow network."""
-
-HEALTHY_LIMIT = 240.0
-"""Seconds for all containers to become healthy: a first base backup and the migrations included."""
-
-ANSWER_LIMIT = 60.0
-"""Seconds for the service to answer through the published port once its containers are healthy."""
-
-REFUSED_LIMIT = 5.0
-"""Seconds for the published port to answer before its container is restarted: the engine's own
-process for it may have died (docs/runbook.md)."""
-
-REDUNDANT_LIMIT = 180.0
-"""Seconds for the nodes to be in sync: a node that was damaged copies the primary's data anew."""
 
 STOP_LIMIT = 240.0
 """Seconds for stopping everything: requests that are held end first, and a primary hands over."""
 
 SWITCHOVER_LIMIT = 60.0
 """Seconds for a planned switchover."""
-
-OLD_NETWORK = "holdfast_holdfast"
-
-VOLUMES = {f"holdfast_{name}" for name in ("monitor", *cluster.NODES)}
-DATA_IMAGE, DATA_USER = "holdfast-postgres", "471101"
-"""What writes to the volumes, and as whom (deploy/postgres/Dockerfile)."""
-
-POLL = 0.3
-"""Seconds between two looks at something that is waited for."""
-
-FAREWELL = """
-Holdfast is up.
-
-  service       http://localhost:{HTTP_PORT}/api/users     (docs: /docs)
-  statistics    http://localhost:{STATS_PORT}/              (metrics: /metrics)
-  PostgreSQL    localhost:{WRITE_PORT} write, localhost:{READ_PORT} read; database holdfast,
-                role holdfast_app, password in deploy/compose/secrets/db_password
-
-Three things to try:
-  1. curl -i localhost:{HTTP_PORT}/api/users -H 'content-type: application/json' \\
-         -d '{{"email": "grace@example.org", "name": "Grace"}}'
-  2. docker kill $(make -s primary)      # then list and create users: a pause, no error
-     docker start postgres1 postgres2    # the old primary comes back as a standby
-  3. docker kill $(make -s vip)          # the proxy with the virtual IP: the other takes over
-     docker start haproxy1 haproxy2
-
-`make status` shows the cluster, `make down` stops it (data stays), `make clean` removes its data.
-"""
 
 
 class Stack:
@@ -78,12 +49,13 @@ class Stack:
         """`root` is the directory of the checkout."""
         self.root = root
         self.host = Host(root)
-        self.compose_file = root / "deploy" / "compose" / "compose.yaml"
-        self.secrets = SecretFiles(self.compose_file.parent / "secrets")
+        self.compose_file = root / names.COMPOSE / "compose.yaml"
+        self.secrets = SecretFiles(names.secrets(root))
         # Compose wants every variable of the file even where it does not use it, as in `down`.
         self.environment = {**settings.read(root), **os.environ, "CA_BUNDLE": _ca_bundle()}
-        for network in ("EDGE", "DATABASE"):
-            self.environment[f"{network}_PREFIX"] = settings.prefix(f"{network}_SUBNET")
+        self.environment["CONTAINER_PREFIX"] = names.prefix()
+        self.environment["SECRETS_DIR"] = str(self.secrets.folder)
+        self._place()
         if self.environment.get("NODES") == "3":
             self.environment["COMPOSE_PROFILES"] = "three-nodes"
 
@@ -95,54 +67,68 @@ class Stack:
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
-        chosen = dict(self.environment)
+        chosen = {**settings.read(self.root), **os.environ}
         settings.check_numbers()
         self._settle_settings()
         settings.confirm(settings.loosened(settings.read(self.root), self.environment))
         self.environment["BASE_IMAGE"] = self.host.prepare()
+        ownership.require(self.root)
+        chosen |= slots.choose(self.root)
+        self._place()
         preflight.check()
         settings.keep(self.root, chosen)
         self.secrets.make()
+        ownership.claim(self.root)
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
+        legacy.leave(self._take_down)  # which releases the rule
         firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
         self._start()
         self.host.remove_superseded_images()
-        self._await_answer()
-        self._await_redundancy()
-        say(FAREWELL.format(**{name: settings.port(name) for name in settings.PORTS}))
+        waiting.await_answer()
+        waiting.await_redundancy()
+        say(farewell.text(self.secrets.folder.relative_to(self.root)))
         say(f"It took {time.monotonic() - begun:.0f} s.")
 
     def down(self) -> None:
         """Stop and remove the containers; volumes and images stay."""
         if not self.host.engine_answers():
             say("No Docker engine answers, so nothing of the stack is running.")
-        else:
-            self._take_down("Stopping the stack")
-            say("The data stays in its volumes: `make up` brings it back, `make clean` removes it.")
-            self.host.stop_engine()
+            return
+        ownership.require(self.root)
+        self._take_down("Stopping the stack")
+        up, clean = names.command("make up"), names.command("make clean")
+        say(f"The data stays in its volumes: `{up}` brings it back, `{clean}` removes it.")
+        self.host.stop_engine()
 
     def clean(self) -> None:
-        """Stop the stack and remove its data and secrets; the images stay."""
+        """Stop the stack and remove its data and secrets, if that is meant; the images stay."""
         if self._wake_engine():
-            self._take_down("Stopping the stack, removing its data", "--volumes")
-            self.secrets.remove()
+            self._remove()
             self.host.stop_engine()
 
     def distclean(self) -> None:
-        """Clean, and remove the images that were built here."""
+        """Clean, and remove the images that were built here, unless another stack needs them."""
         if self._wake_engine():
-            self._take_down("Stopping the stack, removing its data", "--volumes")
-            self._compose("Removing its images", "down", "--rmi", "all", limit=STOP_LIMIT)
-            self.secrets.remove()
-            self.host.remove_images()
+            self._remove()
+            if others := ownership.others():
+                say(f"The images stay: they are also those of the stack {', '.join(others)}.")
+            else:
+                self._compose("Removing its images", "down", "--rmi", "all", limit=STOP_LIMIT)
+                self.host.remove_images()
             self.host.stop_engine()
+        if not names.is_default():
+            shutil.rmtree(names.home(self.root), ignore_errors=True)
+        self.host.remove_state()
 
     def status(self) -> None:
         """Print containers, cluster state, the virtual IP's holder and HAProxy's view."""
+        for what, where in {"stack": names.stack(), **settings.where()}.items():
+            say(f"  {what:<13}{where}")
+        say()
         for container in cluster.containers():
-            say(f"  {container.name:<13}{container.condition}")
+            say(f"  {names.container(container.name):<13}{container.condition}")
         say()
         say(cluster.cluster_state().rstrip() or "  the monitor does not answer")
         say(f"\n  virtual IP {cluster.vip()}: {cluster.find_vip_holder() or 'nobody'}\n")
@@ -153,19 +139,20 @@ class Stack:
         """Print the container that accepts writes."""
         name = cluster.find_primary()
         if name is None:
-            raise StackError("no node accepts writes right now; `make status` shows why")
-        say(name)
+            raise StackError(f"no node accepts writes right now; {self._shows_why()}")
+        say(names.container(name))
 
     def vip(self) -> None:
         """Print the container that holds the virtual IP."""
         holder = cluster.find_vip_holder()
         if holder is None:
-            raise StackError("no proxy holds the virtual IP right now; `make status` shows why")
-        say(holder)
+            raise StackError(f"no proxy holds the virtual IP right now; {self._shows_why()}")
+        say(names.container(holder))
 
     def switchover(self) -> None:
         """Hand the primary's role to a standby, in an orderly way."""
-        command = ["docker", "exec", "pg-monitor", "pg_autoctl", "perform", "switchover"]
+        monitor = names.container(cluster.MONITOR)
+        command = ["docker", "exec", monitor, "pg_autoctl", "perform", "switchover"]
         run_step("Switchover", command, self._log("switchover"), limit=SWITCHOVER_LIMIT)
 
     def logs(self, arguments: Sequence[str]) -> int:
@@ -179,11 +166,23 @@ class Stack:
         Without Docker this is psql-client.
         """
         terminal = ["-it"] if os.isatty(0) else ["-i"]
-        there = ["docker", "exec", *terminal, "psql-client"] if shutil.which("docker") else []
+        client = names.container(cluster.CLIENT)
+        there = ["docker", "exec", *terminal, client] if shutil.which("docker") else []
         command = [*there, "psql", *arguments]
         return subprocess.run(command, check=False).returncode
 
+    @staticmethod
+    def _shows_why() -> str:
+        return f"`{names.command('make status')}` shows why"
+
     # ------------------------------------------------------------------ steps of `up` and `down`
+
+    def _place(self) -> None:
+        """Tell Compose which ports and networks the stack has."""
+        for name in settings.SUBNETS:
+            self.environment[name.replace("SUBNET", "PREFIX")] = settings.prefix(name)
+        for name in settings.PORTS:
+            self.environment[name] = str(settings.port(name))
 
     def _settle_settings(self) -> None:
         choices = {
@@ -191,6 +190,7 @@ class Stack:
             "NODES": ("2", "3"),
             "ACCESS": settings.CLOSED["ACCESS"],
         }
+        settings.bind_address()
         for name, allowed in choices.items():
             value = self.environment.get(name)
             if value is not None and value not in allowed:
@@ -217,100 +217,25 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
-        self._leave_old_network()
-        self._leave_old_users()
-        seen: dict[str, str] = {}
+        show = waiting.changes()
         try:
             self._compose(
                 "Starting containers",
                 "up", "--detach", "--remove-orphans",
-                limit=HEALTHY_LIMIT,
-                watch=lambda progress: self._show_changes(progress, seen),
+                limit=waiting.HEALTHY_LIMIT,
+                watch=show,
             )  # fmt: skip
         except CommandFailedError as error:
-            raise _unhealthy(error) from error
-        progress = Progress("Waiting for health")
-        while note := self._show_changes(progress, seen):
-            if progress.seconds > HEALTHY_LIMIT:
-                progress.failed()
-                raise _unhealthy(f"not healthy within {HEALTHY_LIMIT:.0f} s")
-            progress.note(note)
-            time.sleep(POLL)
-        progress.done("all healthy")
+            raise waiting.unhealthy(error) from error
+        waiting.await_health(show)
 
-    def _leave_old_network(self) -> None:
-        """Versions before TLS had one network, with addresses that one of the two has now."""
-        if OLD_NETWORK in cluster.docker("network", "ls", "--format", "{{.Name}}").split():
-            self._take_down("Stopping the stack of a version that had one network")
-            for container in cluster.docker(
-                "ps", "--all", "--quiet", "--filter", f"network={OLD_NETWORK}"
-            ).split():
-                cluster.docker("rm", "--force", container)
-            cluster.docker("network", "rm", OLD_NETWORK)
-
-    def _leave_old_users(self) -> None:
-        """Give volumes of versions before the stack had users of its own to the one it has now."""
-        found = [
-            name for name in cluster.docker("volume", "ls", "--quiet").split() if name in VOLUMES
-        ]
-        if not found:
-            return
-        mounts = [word for name in found for word in ("--volume", f"{name}:/volumes/{name}")]
-        there = ("run", "--rm", "--network", "none", "--user", "0", *mounts, "--entrypoint")
-        shown = cluster.docker(*there, "sh", DATA_IMAGE, "-c", "stat --format %u /volumes/*")
-        if set(shown.split()) <= {"0", DATA_USER}:  # 0: nothing was written there yet
-            return
-        self._take_down("Stopping the stack of a version that shared a user with the host")
-        cluster.docker(
-            *there, "chown", DATA_IMAGE, "--recursive", f"{DATA_USER}:{DATA_USER}",
-            *(f"/volumes/{name}" for name in found),
-        )  # fmt: skip
-
-    def _show_changes(self, progress: Progress, seen: dict[str, str]) -> str:
-        """Print what has become ready; return what is waited for, or nothing."""
-        waiting = []
-        for container in cluster.containers():
-            if seen.get(container.name) != container.condition:
-                seen[container.name] = container.condition
-                if container.ready:
-                    progress.line(f"{container.name:<13}{container.condition}")
-            if not container.ready:
-                waiting.append(container.name)
-        return ", ".join(waiting)
-
-    def _await_answer(self) -> None:
-        progress = Progress(f"Service through localhost:{cluster.edge_port()}")
-        restarted = False
-        while (answer := _health_through_edge()) != http.client.OK:
-            if progress.seconds > REFUSED_LIMIT and not restarted and not cluster.edge_answers():
-                restarted = True
-                progress.line("nobody answers there though nginx is healthy: it is restarted")
-                cluster.docker("restart", "vip-access")
-            if progress.seconds > ANSWER_LIMIT:
-                progress.failed()
-                raise StackError(
-                    f"/health on port {cluster.edge_port()} did not answer 200 within "
-                    f"{ANSWER_LIMIT:.0f} s (last: {answer}). `make status` shows which part is "
-                    "missing, `make logs` why."
-                )
-            progress.note(str(answer))
-            time.sleep(POLL)
-        progress.done("answers")
-
-    def _await_redundancy(self) -> None:
-        """Wait until any one node may be lost: containers are healthy before that, alone."""
-        progress = Progress("A standby in sync")
-        while not (now := snapshot.take()).redundant:
-            if progress.seconds > REDUNDANT_LIMIT:
-                progress.failed()
-                problems = "\n".join(f"  {one.what}" for one in diagnose(now))
-                raise StackError(
-                    f"no primary with a standby in sync within {REDUNDANT_LIMIT:.0f} s:\n"
-                    f"{problems}\n`./holdfast status` says more, docs/runbook.md what to do."
-                )
-            progress.note(", ".join(f"{node.name} {node.state}" for node in now.nodes))
-            time.sleep(POLL)
-        progress.done("any one node may be lost")
+    def _remove(self) -> None:
+        """Remove all that the stack is on the engine, and its secrets; ask before."""
+        ownership.require(self.root)
+        removal.confirm()
+        self._take_down("Stopping the stack, removing its data", "--volumes")
+        ownership.release()
+        self.secrets.remove()
 
     def _wake_engine(self) -> bool:
         there_is_one = self.host.wake_engine()
@@ -327,9 +252,11 @@ class Stack:
 
     # ------------------------------------------------------------------ plumbing
 
-    def _command(self, *arguments: str) -> list[str]:
-        fixed = ["docker", "compose", "--progress", "plain", "--file", str(self.compose_file)]
-        return [*fixed, *arguments]
+    def _command(self, *arguments: str, project: str = "") -> list[str]:
+        # All that Compose is told is in the environment: a file would be the first stack's.
+        fixed = ["--env-file", os.devnull, "--project-name", project or names.stack()]
+        file = ["--progress", "plain", "--file", str(self.compose_file)]
+        return ["docker", "compose", *file, *fixed, *arguments]
 
     def _compose(
         self,
@@ -339,40 +266,16 @@ class Stack:
         watch: Callable[[Progress], str] | None = None,
     ) -> None:
         log = self._log(arguments[0])
-        command = self._command(*arguments)
+        # The images are all stacks' alike, their labels included: built under one name.
+        project = names.DEFAULT if arguments[0] == "build" else ""
+        command = self._command(*arguments, project=project)
         run_step(title, command, log, limit=limit, environment=self.environment, watch=watch)
 
     def _log(self, name: str) -> Path:
-        path = self.host.state / "logs" / f"{name}.log"
+        path = self.host.logs / f"{name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         return path
-
-
-def _unhealthy(cause: object) -> StackError:
-    """Say which containers are not healthy and how their logs end, the hopeless first."""
-    bad = sorted(
-        (container for container in cluster.containers() if not container.ready),
-        key=lambda container: not container.hopeless,
-    )
-    text = [str(cause), f"not healthy: {', '.join(c.name for c in bad) or 'nothing was created'}"]
-    for container in bad[:1] if bad and bad[0].hopeless else bad[:3]:
-        text.append(f"--- last lines of {container.name} ({container.condition})")
-        text += cluster.last_words(container.name)
-    text.append("More: `make logs` and docs/runbook.md. `make up` goes on from here.")
-    return StackError("\n".join(text))
-
-
-def _health_through_edge() -> int | str:
-    """Ask the service through the published port; return the status, or why there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", cluster.edge_port(), timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}"
-    finally:
-        connection.close()
 
 
 def _ca_bundle() -> str:

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ops import tokens
+from ops import names, tokens
 from ops.cli.output import Json, console, print_json, reported
 
-FILE = Path(__file__).resolve().parents[2] / "deploy" / "compose" / "secrets" / tokens.FILE
+ROOT = Path(__file__).resolve().parents[2]
 NOT_ASKED_FOR = "Tokens are asked for when the stack is up with ACCESS=writes or ACCESS=all."
 
 access = typer.Typer(help="Who may use the service: bearer tokens.", no_args_is_help=True)
@@ -28,7 +28,7 @@ def add(
 ) -> None:
     """Make a token, and print it: it is kept nowhere, only its digest is."""
     with reported(as_json=as_json):
-        token = tokens.add(FILE, name, scope)
+        token = tokens.add(_file(), name, scope)
     if as_json:
         print_json({"name": name, "token": token})
         return
@@ -40,7 +40,7 @@ def add(
 def remove(name: Name, *, as_json: Json = False) -> None:
     """End a token."""
     with reported(as_json=as_json):
-        tokens.remove(FILE, name)
+        tokens.remove(_file(), name)
     if as_json:
         print_json({"name": name, "removed": True})
     else:
@@ -51,7 +51,7 @@ def remove(name: Name, *, as_json: Json = False) -> None:
 def list_them(*, as_json: Json = False) -> None:
     """Who has a token, and for what."""
     with reported(as_json=as_json):
-        found = [(each.name, each.scopes) for each in tokens.grants(FILE)]
+        found = [(each.name, each.scopes) for each in tokens.grants(_file())]
     if as_json:
         print_json([{"name": name, "scopes": scopes.split(",")} for name, scopes in found])
         return
@@ -59,3 +59,7 @@ def list_them(*, as_json: Json = False) -> None:
     for row in found:
         table.add_row(*row)
     console.print(table if found else f"Nobody has a token. {NOT_ASKED_FOR}")
+
+
+def _file() -> Path:
+    return names.secrets(ROOT) / tokens.FILE

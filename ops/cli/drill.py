@@ -14,13 +14,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from ops import cluster, names
 from ops.cli.output import Exit, Json, console, fail, print_json, reported
 from ops.console import StackError
 from ops.drills import controls, runner
 from ops.drills import markdown as as_text
 from ops.drills.faults import FAULTS
 from ops.drills.summary import by_fault
-from ops.load.plan import Plan
+from ops.load.plan import Plan, new_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,11 +75,12 @@ def drill(
     """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # mend, as after Ctrl-C
     with reported(as_json=as_json):
-        plan = Plan(writes_per_second=writes, reads_per_second=reads)
         _writable(markdown)
         if what == ["list"]:
             _list(as_json=as_json)
             return
+        url = cluster.service_url()
+        plan = Plan(base_url=url, writes_per_second=writes, reads_per_second=reads)
         if what == ["controls"]:
             _controls(plan, as_json=as_json)
             return
@@ -205,11 +207,11 @@ def _page(drills: list[Drill], not_run: list[str]) -> str:
 
 def _fresh(plan: Plan) -> Plan:
     """Return the same load for entities of its own."""
-    return Plan(writes_per_second=plan.writes_per_second, reads_per_second=plan.reads_per_second)
+    return replace(plan, prefix=new_prefix())
 
 
 def _folder(keep: Path, name: str) -> Path:
-    return keep / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{name}"
+    return keep / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{names.prefix()}{name}"
 
 
 def _tell(drill: Drill) -> None:

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ops import cluster
 from ops.cli.output import Json, console, print_json, reported
 from ops.load import wording
 from ops.load.calibrate import Step, calibrate
 from ops.load.operation import Kind, Outcome
 from ops.load.page import render_page
-from ops.load.plan import BASE_URL, Plan
+from ops.load.plan import Plan
 from ops.load.report import summarize
 from ops.load.run import HURRY, Run
 from ops.load.text import render
@@ -42,7 +43,10 @@ def load(
     seconds: Annotated[
         float | None, typer.Option(help="Seconds to go on; until Ctrl-C if not given.")
     ] = None,
-    url: Annotated[str, typer.Option(envvar="HOLDFAST_URL", help="The service.")] = BASE_URL,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="HOLDFAST_URL", help="The service; this stack's if not given."),
+    ] = None,
     changes: Annotated[float, typer.Option(help="Share of writes that change a user.")] = 0.5,
     processes: Annotated[int, typer.Option(help="Processes that send.")] = 1,
     keyed: Annotated[
@@ -62,7 +66,7 @@ def load(
             _calibrate(processes, as_json=as_json)
             return
         plan = Plan(
-            base_url=url,
+            base_url=url or cluster.service_url(),
             writes_per_second=writes,
             reads_per_second=reads,
             seconds=seconds,

@@ -48,7 +48,8 @@ Node = Annotated[str, typer.Argument(help="A data node: postgres1, postgres2 ...
 @app.callback()
 def need_docker(context: typer.Context) -> None:
     """Operate, load and break the Holdfast stack."""
-    settings.adopt(ROOT)
+    with reported(as_json="--json" in sys.argv):
+        settings.adopt(ROOT)
     if context.invoked_subcommand not in WITHOUT_DOCKER and shutil.which("docker") is None:
         what = f"`holdfast {context.invoked_subcommand}` drives containers; there is no docker here"
         do = "Run it on the stack's host, where `make up` brings Docker."

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ops import cluster, snapshot
+from ops import cluster, names, settings, snapshot
 from ops.cli.output import console
 from ops.console import StackError
 from ops.diagnosis import RUNBOOK, Problem, diagnose
@@ -28,6 +28,7 @@ STEP = 1024
 def as_data(now: Snapshot) -> dict[str, object]:
     """Return what `--json` prints."""
     return {
+        "stack": names.stack(),
         "healthy": now.whole,
         "redundant": now.redundant,
         "durability": now.durability,
@@ -98,9 +99,11 @@ def _standby(node: Node, primary: str | None) -> tuple[str, str]:
 
 def _others(now: Snapshot) -> Table:
     table = Table("part", "state", box=None)
+    for part, where in {"stack": names.stack(), **settings.where()}.items():
+        table.add_row(part, where)
     table.add_row("virtual IP", f"{cluster.vip()} on {now.vip_holder or 'nobody'}")
     edge = "answers" if now.edge else "does not answer"
-    table.add_row("edge", f"localhost:{cluster.edge_port()} {edge}")
+    table.add_row("edge", f"{cluster.edge_url().removeprefix('http://')} {edge}")
     for backend in ("apps", "pg_primary", "pg_any"):
         servers = [each for each in now.servers if each.backend == backend]
         words = ", ".join(f"{each.name} {each.status}" for each in servers)

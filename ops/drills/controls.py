@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops import operate, snapshot
-from ops.cluster import NODES
+from ops import names, operate, snapshot
+from ops.cluster import EDGE, NODES
 from ops.console import StackError
 from ops.drills.faults import Fault, Targets
 from ops.drills.history import History
@@ -104,8 +104,8 @@ def _lag_and_die(stage: Stage) -> None:
 def _kill_midway(stage: Stage) -> None:
     stage.kill(stage.primary)
     time.sleep(HELD)
-    stage.kill("vip-access")
-    docker("start", "vip-access")
+    stage.kill(EDGE)
+    docker("start", names.container(EDGE))
 
 
 def _fault(name: str, inject: Callable[[Stage], None]) -> Fault:
@@ -113,7 +113,7 @@ def _fault(name: str, inject: Callable[[Stage], None]) -> Fault:
 
 
 def _quorum(node: str, value: str) -> None:
-    docker("exec", node, "pg_autoctl", "set", "node", "replication-quorum", value)
+    docker("exec", names.container(node), "pg_autoctl", "set", "node", "replication-quorum", value)
 
 
 def _replicate(node: str) -> None:
@@ -124,9 +124,10 @@ def _replicate(node: str) -> None:
             _quorum(node, "true")
         except StackError as error:
             if time.monotonic() > deadline:
-                command = f"docker exec {node} pg_autoctl set node replication-quorum true"
+                there = f"docker exec {names.container(node)}"
                 raise StackError(
-                    f"{error}\nCommits do not wait for {node} until this has been run: {command}"
+                    f"{error}\nCommits do not wait for {node} until this has been run: "
+                    f"{there} pg_autoctl set node replication-quorum true"
                 ) from error
             time.sleep(operate.POLL)
         else:

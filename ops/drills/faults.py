@@ -146,13 +146,13 @@ def standby_cut_off(stage: Stage) -> None:
 @fault("monitor-killed", NOTHING)
 def monitor_killed(stage: Stage) -> None:
     """The monitor is killed: nobody decides, and nothing needs to be decided."""
-    stage.kill("pg-monitor")
+    stage.kill(cluster.MONITOR)
 
 
 @fault("monitor-lost", NOTHING, hold=REBUILT, random=False)
 def monitor_lost(stage: Stage) -> None:
     """The monitor's data are gone: it is made anew, and the nodes register as they are."""
-    stage.empty("pg-monitor")
+    stage.empty(cluster.MONITOR)
 
 
 @fault("returned-damaged", Targets(writes=3.0, reads=1.0), hold=REBUILT, random=False)

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from ops import cluster, operate
+from ops import cluster, names, operate
 from ops.drills.history import Row
 from ops.drills.stage import Stage, docker
 from ops.load.run import Run
@@ -165,4 +165,5 @@ class Session:
 def rows(prefix: str) -> list[Row]:
     """Return what the primary's database has of one client's entities. Raises StackError."""
     asked = ("psql", "-qAt", "-c", ROWS.format(prefix))
-    return [Row(*json.loads(line)) for line in docker("exec", "psql-client", *asked).splitlines()]
+    there = docker("exec", names.container(cluster.CLIENT), *asked)
+    return [Row(*json.loads(line)) for line in there.splitlines()]

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from ops import names
 from ops.cluster import APPS
 from ops.console import StackError
 from ops.drills import volume
@@ -127,56 +128,60 @@ class Stage:
         """One of the two instances."""
         return APPS[0]
 
-    def kill(self, *containers: str) -> None:
+    def kill(self, *members: str) -> None:
         """SIGKILL containers, as machines that lose their power; mended by starting them."""
-        self._undo(f"{', '.join(containers)} started", lambda: docker("start", *containers))
-        self.mark(f"{', '.join(containers)} killed", "fault")
+        containers = [names.container(each) for each in members]
+        self._undo(f"{', '.join(members)} started", lambda: docker("start", *containers))
+        self.mark(f"{', '.join(members)} killed", "fault")
         docker("kill", *containers)
 
-    def freeze(self, container: str) -> None:
+    def freeze(self, member: str) -> None:
         """Stop all of a container's processes where they are; mended by letting them go on."""
-        self._undo(f"{container} thawed", lambda: _thaw(container))
-        self.mark(f"{container} frozen", "fault")
+        container = names.container(member)
+        self._undo(f"{member} thawed", lambda: _thaw(container))
+        self.mark(f"{member} frozen", "fault")
         docker("pause", container)
 
-    def stall(self, container: str) -> None:
+    def stall(self, member: str) -> None:
         """Stop a container's processes for `hold` seconds, from beside them: no command is late."""
-        self.mark(f"{container} stands still", "fault")
+        self.mark(f"{member} stands still", "fault")
         docker(
-            *("run", "--rm", "--network", "none", "--pid", f"container:{container}"),
+            *("run", "--rm", "--network", "none", "--pid", f"container:{names.container(member)}"),
             *("--user", "0", "--entrypoint", "sh", CUT_IMAGE),
             *("-c", STALL.format(seconds=self.hold)),
         )
-        self.mark(f"{container} goes on", "undone")
+        self.mark(f"{member} goes on", "undone")
 
-    def kill_process(self, container: str, what: str, pids: str) -> None:
+    def kill_process(self, member: str, what: str, pids: str) -> None:
         """SIGKILL processes inside a container; `pids` is a shell command that prints them."""
-        self._undo(f"{container} runs", lambda: docker("start", container))
-        self.mark(f"{what} in {container} killed", "fault")
+        container = names.container(member)
+        self._undo(f"{member} runs", lambda: docker("start", container))
+        self.mark(f"{what} in {member} killed", "fault")
         docker("exec", container, "sh", "-c", f"kill -9 $({pids})")
 
-    def cut(self, container: str, other: str | None = None) -> None:
+    def cut(self, member: str, other: str | None = None) -> None:
         """Drop all packets between a container and the others, or one other, without a word."""
-        address = _address(other) if other else None
+        address = _address(names.container(other)) if other else None
         received, sent = (f"ip {way} {address}" if address else "" for way in ("saddr", "daddr"))
         whom = f" from {other}" if other else ""
-        self._drop(container, received, sent, f"cut off{whom}")
+        self._drop(member, received, sent, f"cut off{whom}")
 
-    def lose(self, container: str, percent: int) -> None:
+    def lose(self, member: str, percent: int) -> None:
         """Drop so many of a hundred packets, drawn at random, on a container's way in and out."""
         drawn = f"numgen random mod 100 < {percent}"
-        self._drop(container, drawn, drawn, f"loses {percent} % of its packets")
+        self._drop(member, drawn, drawn, f"loses {percent} % of its packets")
 
-    def _drop(self, container: str, received: str, sent: str, what: str) -> None:
+    def _drop(self, member: str, received: str, sent: str, what: str) -> None:
         """Drop what matches; the rule ends by itself should this process die."""
+        container = names.container(member)
         helper = f"holdfast-cut-{container}"
         limited = f"sleep {CUT_MOST + self.hold:.0f}; {MEND}"
-        self._undo(f"{container} connected again", lambda: _reconnect(helper))
+        self._undo(f"{member} connected again", lambda: _reconnect(helper))
         docker(
             "run", "--detach", "--rm", "--name", helper, "--network", f"container:{container}",
             "--user", "0", "--cap-add", "NET_ADMIN", "--entrypoint", "sh", CUT_IMAGE, "-c", limited,
         )  # fmt: skip
-        self.mark(f"{container} {what}", "fault")
+        self.mark(f"{member} {what}", "fault")
         devices = docker("exec", helper, "ls", "/sys/class/net").split()
         rules = "\n".join(
             CUT.format(
@@ -190,12 +195,13 @@ class Stage:
         )
         docker("exec", "--interactive", helper, "nft", "-f", "-", text=rules)
 
-    def empty(self, container: str) -> None:
+    def empty(self, member: str) -> None:
         """Kill a container and start it on nothing: its volume's contents are removed."""
-        self._undo(f"{container} started", lambda: docker("start", container))
-        self.mark(f"{container} killed, its data removed", "fault")
+        container = names.container(member)
+        self._undo(f"{member} started", lambda: docker("start", container))
+        self.mark(f"{member} killed, its data removed", "fault")
         docker("kill", container)
-        volume.inside(container, "find . -mindepth 1 -delete", docker)
+        volume.inside(member, "find . -mindepth 1 -delete", docker)
         docker("start", container)
 
     def damage(self, node: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ops import operate, snapshot
+from ops import names, operate, snapshot
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -69,12 +69,13 @@ def bound(node: str, docker: Docker) -> None:
 
 def unbound(node: str, docker: Docker) -> None:
     """Return a node to its real volume; a primary hands over first."""
-    mounts = docker("exec", node, "cat", "/proc/mounts")
+    mounts = docker("exec", names.container(node), "cat", "/proc/mounts")
     if f" {BOUNDED} " not in mounts:
         return
+    again = f"docker restart {names.container(node)}"
     redundant = (
         f"a primary and a standby in sync, to give {node} its volume back (it is in memory, and "
-        f"ends with its container: once {node} is a standby, `docker restart {node}`)"
+        f"ends with its container: once {node} is a standby, `{again}`)"
     )
     operate.wait_for(redundant, operate.WHOLE_LIMIT, lambda now: now.redundant)
     if snapshot.take().primary == node:
@@ -86,29 +87,30 @@ def unbound(node: str, docker: Docker) -> None:
 def inside(node: str, script: str, docker: Docker) -> None:
     """Run a shell script in the volume of a container that is down."""
     docker(
-        "run", "--rm", "--volumes-from", node, "--network", "none", "--workdir", HOME,
-        "--entrypoint", "sh", IMAGE, "-ec", script,
+        "run", "--rm", "--volumes-from", names.container(node), "--network", "none",
+        "--workdir", HOME, "--entrypoint", "sh", IMAGE, "-ec", script,
     )  # fmt: skip
 
 
 def fill(node: str, docker: Docker) -> None:
     """Take all the room that is left on a bounded volume."""
-    docker("exec", node, "sh", "-c", FILL)
+    docker("exec", names.container(node), "sh", "-c", FILL)
 
 
 def make_room(node: str, docker: Docker) -> None:
     """Give it back."""
-    docker("exec", node, "rm", "-f", BALLAST)
+    docker("exec", names.container(node), "rm", "-f", BALLAST)
 
 
 def _in_maintenance(node: str, docker: Docker, script: str) -> None:
-    helper = f"holdfast-volume-{node}"
+    container = names.container(node)
+    helper = f"holdfast-volume-{container}"
     operate.maintenance_on(node)
     try:
-        docker("exec", node, "pg_ctl", "stop", "--mode", "fast", "--wait")
+        docker("exec", container, "pg_ctl", "stop", "--mode", "fast", "--wait")
         docker(
             "run", "--rm", "--name", helper, "--user", "0", "--network", "none", *MAY_MOUNT,
-            "--pid", f"container:{node}", "--entrypoint", "nsenter", IMAGE,
+            "--pid", f"container:{container}", "--entrypoint", "nsenter", IMAGE,
             "--target", "1", "--mount", "--", "sh", "-c", script,
         )  # fmt: skip
     except StackError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import cluster, settings
+from ops import cluster, names, settings
 from ops.host import Host
 from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, wait_until
 
@@ -47,6 +47,7 @@ def _running() -> list[str]:
 @pytest.fixture(scope="session")
 def running_stack() -> Iterator[None]:
     """The stack, brought up by `make up`, and taken down again if it was down before."""
+    assert names.is_default(), "these tests are of the first stack; run them without NAME"
     settings.adopt(ROOT, {*settings.PORTS, *settings.SUBNETS})  # the rest is for `make up` to know
     host = Host(ROOT)
     if not host.engine_answers() and os.geteuid() != 0:

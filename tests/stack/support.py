@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from ops import cluster, snapshot
+from ops import cluster, names, snapshot
 from ops.console import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-SECRETS = ROOT / "deploy" / "compose" / "secrets"
+SECRETS = names.secrets(ROOT)
 BASE_URL = "http://127.0.0.1:8080"
 ADDRESSES = {"172.30.1.21": "postgres1", "172.30.1.22": "postgres2", "172.30.1.23": "postgres3"}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ops import cluster
+from ops import cluster, names
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
@@ -54,11 +54,11 @@ OTHER = "/var/tmp/other"  # noqa: S108 - the container's own
 def visitor(running_stack: None) -> Iterator[str]:  # noqa: ARG001 - ordering only
     """A container that somebody has put into both networks, with the tools and the CA."""
     docker(
-        "run", "--detach", "--rm", "--name", VISITOR, "--network", "holdfast_database",
+        "run", "--detach", "--rm", "--name", VISITOR, "--network", names.network("database"),
         "--volume", f"{SECRETS}/tls/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
         "--user", "0", "--entrypoint", "sleep", "holdfast-postgres", "600",
     )  # fmt: skip
-    docker("network", "connect", "holdfast_edge", VISITOR)
+    docker("network", "connect", names.network("edge"), VISITOR)
     yield VISITOR
     docker("rm", "--force", VISITOR)
 

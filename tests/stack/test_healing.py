@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import cluster, operate, snapshot
+from ops import cluster, names, operate, snapshot
 from ops.drills import volume
 from ops.drills.stage import DAMAGE
 from tests.stack.support import (
@@ -47,7 +47,7 @@ def up() -> None:
 def remove(container: str) -> None:
     """Remove a container and its volume, as the runbook does where they are beyond repair."""
     docker("rm", "--force", container)
-    docker("volume", "rm", f"holdfast_{container.removeprefix('pg-')}")
+    docker("volume", "rm", names.volume(container))
 
 
 def log_of(container: str) -> str:

@@ -1,4 +1,4 @@
-"""Secrets that change beneath a running stack: rotated, or those of another checkout."""
+"""Secrets that change beneath a running stack: lost and made anew, or not set yet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UP_LIMIT = 300.0
 
 
 def test_up_with_other_secrets_keeps_the_data() -> None:
-    """A second checkout, or one without its secrets, makes new ones: the roles get them."""
+    """A checkout that has lost its secrets makes new ones: the roles get them."""
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
         location = client.post("/api/users", json=new_user("secrets")).headers["location"]
         for name in PASSWORDS:

@@ -9,3 +9,5 @@ import pytest
 def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stack may run on this machine, with somebody's data."""
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    for name in ("NAME", "YES", "ADOPT"):
+        monkeypatch.delenv(name, raising=False)

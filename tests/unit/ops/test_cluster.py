@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from ops import cluster
 from ops.cluster import Container
 
 
@@ -35,3 +38,18 @@ def test_only_a_failed_migration_is_hopeless() -> None:
     assert Container("db-migrate", "exited", "Exited (1) 1 second ago").hopeless
     assert not Container("db-migrate", "exited", "Exited (0) 1 second ago").hopeless
     assert not Container("app1", "exited", "Exited (1) 1 second ago").hopeless
+
+
+def test_containers_go_by_their_members_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the stack's name is; those of another stack are not asked for."""
+    asked: list[tuple[str, ...]] = []
+
+    def docker(*arguments: str) -> str:
+        asked.append(arguments)
+        row = {"Names": "second-app1", "State": "running", "Status": "Up 3 seconds (healthy)"}
+        return json.dumps(row)
+
+    monkeypatch.setenv("NAME", "second")
+    monkeypatch.setattr(cluster, "docker", docker)
+    assert [each.name for each in cluster.containers()] == ["app1"]
+    assert "label=com.docker.compose.project=second" in asked[0]

@@ -120,9 +120,43 @@ def test_a_network_in_the_way_is_named(engine: Engine) -> None:
 def test_the_stacks_own_networks_are_not_in_the_way(engine: Engine) -> None:
     """`make up` on a running stack."""
     engine.networks |= {
-        name: settings.SUBNETS[setting] for name, setting in preflight.NETWORKS.items()
+        f"holdfast_{name}": settings.SUBNETS[setting]
+        for setting, name in preflight.NETWORKS.items()
     }
     preflight.check()
+
+
+def test_another_stacks_networks_and_ports_are_in_the_way(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first stack, for the second; what helps is said with its name."""
+    monkeypatch.setenv("NAME", "second")
+    monkeypatch.setenv("HTTP_PORT", "18999")
+    engine.published = "vip-access\t127.0.0.1:18999->8080/tcp"
+    engine.networks["holdfast_edge"] = settings.SUBNETS["EDGE_SUBNET"]
+    with pytest.raises(StackError) as caught:
+        preflight.check()
+    said = str(caught.value)
+    assert "18999 is in use by container vip-access" in said
+    assert "NAME=second HTTP_PORT=28999 make up" in said
+    assert "in use by the Docker network holdfast_edge" in said
+    engine.published = "second-vip-access\t127.0.0.1:18999->8080/tcp"
+    engine.networks = {"second_edge": settings.SUBNETS["EDGE_SUBNET"]}
+    preflight.check()
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("localhost", "must be an IPv4 address"), ("192.0.2.1", "no address of this host")],
+)
+def test_ports_are_published_on_an_address_of_this_host(
+    value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker would say it when half of the stack runs."""
+    monkeypatch.setenv("BIND_ADDRESS", value)
+    with pytest.raises(StackError, match=said):
+        preflight.check()
 
 
 @pytest.mark.usefixtures("engine")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops import settings
+from ops import cluster, settings, slots
 from ops.console import StackError
 from ops.settings import Loosened
 
@@ -23,9 +23,13 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+ON_ALL = "0.0.0.0"  # noqa: S104 - an example
+
+
 def test_what_was_set_stays(root: Path) -> None:
     """And what else is in the file stays as it was."""
-    file = root / settings.FILE
+    file = settings.file(root)
+    assert file == root / "deploy" / "compose" / ".env"
     file.write_text("# mine\nSOMETHING=else\nLOG_LEVEL=DEBUG\n")
     settings.keep(root, {"ACCESS": "writes", "LOG_LEVEL": "DEBUG", "HOME": "/root"})
     assert file.read_text() == "# mine\nSOMETHING=else\nLOG_LEVEL=DEBUG\nACCESS=writes\n"
@@ -95,7 +99,16 @@ def test_numbers_are_kept() -> None:
         ({"ACCESS": "writes"}, {}, [Loosened("ACCESS", "writes", "open")]),
         ({"ACCESS": "writes"}, {"ACCESS": "all"}, []),
         ({}, {"ACCESS": "open"}, []),
-        ({}, {"BIND_ADDRESS": "0.0.0.0"}, [Loosened("BIND_ADDRESS", "127.0.0.1", "0.0.0.0")]),  # noqa: S104
+        ({}, {"BIND_ADDRESS": ON_ALL}, [Loosened("BIND_ADDRESS", "127.0.0.1", ON_ALL)]),
+        ({}, {"BIND_ADDRESS": "192.0.2.7"}, [Loosened("BIND_ADDRESS", "127.0.0.1", "192.0.2.7")]),
+        (
+            {"BIND_ADDRESS": "192.0.2.7"},
+            {"BIND_ADDRESS": ON_ALL},
+            [Loosened("BIND_ADDRESS", "192.0.2.7", ON_ALL)],
+        ),
+        ({"BIND_ADDRESS": ON_ALL}, {"BIND_ADDRESS": "192.0.2.7"}, []),
+        ({"BIND_ADDRESS": "192.0.2.7"}, {}, []),
+        ({}, {"BIND_ADDRESS": "127.0.0.2"}, []),
         ({"EDGE_REDIRECT": "yes"}, {}, [Loosened("EDGE_REDIRECT", "yes", "no")]),
     ],
 )
@@ -116,6 +129,55 @@ def test_opening_takes_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YES", "1")
     settings.confirm(changes)
     settings.confirm([])
+
+
+def test_each_stack_keeps_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set for one is nothing to another of the same checkout."""
+    settings.keep(root, {"ACCESS": "writes"})
+    monkeypatch.setenv("NAME", "second")
+    assert settings.read(root) == {}
+    settings.keep(root, {"HTTP_PORT": "18080"})
+    assert settings.read(root) == {"HTTP_PORT": "18080"}
+    monkeypatch.delenv("NAME")
+    assert settings.read(root) == {"ACCESS": "writes"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked"), [("", "127.0.0.1"), (ON_ALL, "127.0.0.1"), ("192.0.2.7", "192.0.2.7")]
+)
+def test_the_ports_are_asked_where_they_are_published(
+    bound: str, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On all addresses means on loopback, too."""
+    monkeypatch.setenv("BIND_ADDRESS", bound)
+    assert settings.published_on() == asked
+
+
+def test_where_a_stack_is_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its ports, and both networks."""
+    monkeypatch.setattr(os, "environ", {"HTTP_PORT": "18080", "EDGE_SUBNET": "172.30.2.0/24"})
+    assert settings.where() == {
+        "ports": "http 18080, https 8443, stats 8404, write 6432, read 6433",
+        "networks": "edge 172.30.2.0/24, database 172.30.1.0/24",
+    }
+
+
+def test_a_stack_that_was_never_up_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load for it would be one for the first stack."""
+    monkeypatch.setattr(os, "environ", {"NAME": "second", "HTTP_PORT": "18080"})
+    assert set(settings.where().values()) == {"chosen at the first `make up`"}
+    with pytest.raises(StackError, match=r"no stack second .*NAME=second make up"):
+        cluster.service_url()
+    os.environ.update(slots.slot(1))
+    assert cluster.service_url() == "http://127.0.0.1:18080"
+
+
+@pytest.mark.parametrize("value", ["localhost", "::1", "127.0.0.1:80", "127.0.0"])
+def test_a_bind_address_is_an_address(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else is refused by its name."""
+    monkeypatch.setenv("BIND_ADDRESS", value)
+    with pytest.raises(StackError, match=r"BIND_ADDRESS is .*IPv4 address"):
+        settings.bind_address()
 
 
 def test_ports_are_those_of_the_compose_file() -> None:

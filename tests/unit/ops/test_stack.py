@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import firewall, legacy, ownership, preflight, settings
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
@@ -93,6 +94,125 @@ def test_an_engine_is_ended_by_its_id() -> None:
         _end(process.pid, "sleep", limit=10)
         reaper.join(10)
         assert process.returncode is not None
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Stack, Stack]:
+    """The first stack of a checkout, for which ACCESS is kept, and the second."""
+    (tmp_path / "deploy" / "compose").mkdir(parents=True)
+    (tmp_path / "deploy" / "compose" / ".env").write_text("ACCESS=writes\nHTTP_PORT=9000\n")
+    for name in ("ACCESS", *settings.PORTS, *settings.SUBNETS):
+        monkeypatch.delenv(name, raising=False)
+    first = Stack(tmp_path)
+    monkeypatch.setenv("NAME", "second")
+    monkeypatch.setenv("EDGE_SUBNET", "172.30.2.0/24")
+    return first, Stack(tmp_path)
+
+
+def test_compose_is_told_which_stack(two: tuple[Stack, Stack]) -> None:
+    """By its project, its containers' prefix, its secrets, its network; all in the environment."""
+    first, second = two
+    assert first.environment["ACCESS"] == "writes"
+    assert "ACCESS" not in second.environment
+    told = ("CONTAINER_PREFIX", "SECRETS_DIR", "EDGE_PREFIX")
+    assert [second.environment[name] for name in told] == [
+        "second-", str(second.root / "deploy/compose/stacks/second/secrets"), "172.30.2",
+    ]  # fmt: skip
+    assert first.environment["CONTAINER_PREFIX"] == ""
+    command = second._command("up")
+    assert command[command.index("--project-name") + 1] == "second"
+    assert command[command.index("--env-file") + 1] == os.devnull
+
+
+def test_what_follows_is_not_kept(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make up` keeps what it was told, so that a default can change with a version."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    monkeypatch.delenv("EDGE_SUBNET")
+    monkeypatch.setenv("ACCESS", "writes")  # as `python3 -m ops` does, from what is kept
+    monkeypatch.setenv("HTTP_PORT", "9000")
+    monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    monkeypatch.setattr(ownership, "require", lambda _: None)
+    monkeypatch.setattr(preflight, "check", lambda: None)
+
+    def stop() -> None:
+        raise StackError("far enough")
+
+    monkeypatch.setattr(first.secrets, "make", stop)
+    with pytest.raises(StackError, match="far enough"):
+        first.up()
+    assert settings.read(first.root) == {"ACCESS": "writes", "HTTP_PORT": "9000"}
+
+
+def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopping an old one releases the rule: it is set after that, and before anything starts."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    order: list[str] = []
+    monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(first, "make_certificates", lambda: None)
+    monkeypatch.setattr(first.secrets, "digest", lambda: "digest")
+    monkeypatch.setattr(first, "_compose", lambda title, *_, **__: order.append(title))
+    monkeypatch.setattr(legacy, "leave", lambda take_down: take_down("Stopping an old one"))
+    monkeypatch.setattr(firewall, "release", lambda: order.append("released"))
+    monkeypatch.setattr(firewall, "shut", lambda *_: order.append("shut"))
+
+    def far_enough() -> None:
+        raise StackError("far enough")
+
+    monkeypatch.setattr(first, "_start", far_enough)
+    with pytest.raises(StackError, match="far enough"):
+        first.up()
+    assert order == ["Building images", "Stopping an old one", "released", "shut"]
+
+
+def test_data_is_not_removed_unasked(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the engine nor the secrets are touched before there is a yes."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    monkeypatch.setattr(first.host, "wake_engine", lambda: True)
+    monkeypatch.setattr(ownership, "require", lambda _: None)
+    monkeypatch.setattr(ownership, "volumes", lambda: ["holdfast_postgres1"])
+    monkeypatch.setattr(ownership, "release", lambda: done.append("released"))
+    monkeypatch.setattr(first, "_take_down", lambda *_: done.append("down"))
+    done: list[str] = []
+    first.secrets.folder.mkdir()
+    secret = first.secrets.folder / "db_password"
+    secret.write_text("still needed")
+    for verb in (first.clean, first.distclean):
+        with pytest.raises(StackError, match="removes the data of the stack holdfast"):
+            verb()
+    assert (done, secret.exists()) == ([], True)
+    monkeypatch.setenv("YES", "1")
+    first.clean()
+    assert (done, secret.exists()) == (["down", "released"], False)
+
+
+def test_what_was_left_here_is_removed_but_for_an_engine_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of an engine is needed until it is stopped; another stack's logs go alone."""
+    for folder in ("drills", "logs", "stacks/second/logs"):
+        (tmp_path / ".holdfast" / folder).mkdir(parents=True)
+    (tmp_path / ".holdfast" / "engine").write_text("process 1\n")
+    monkeypatch.setenv("NAME", "second")
+    Host(tmp_path).remove_state()
+    left = sorted(str(each.relative_to(tmp_path)) for each in tmp_path.glob(".holdfast/**/*"))
+    assert left == [".holdfast/" + name for name in ("drills", "engine", "logs", "stacks")]
+    monkeypatch.delenv("NAME")
+    Host(tmp_path).remove_state()
+    assert [each.name for each in tmp_path.glob(".holdfast/*")] == ["engine"]
+    (tmp_path / ".holdfast" / "engine").unlink()
+    Host(tmp_path).remove_state()
+    assert list(tmp_path.glob(".holdfast")) == []
 
 
 def test_the_ca_bundle_is_the_one_that_pip_was_told(

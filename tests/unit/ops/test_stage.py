@@ -72,6 +72,34 @@ def test_a_role_that_nobody_has_cannot_be_struck(role: str, before: Snapshot, sa
         getattr(broken, role)
 
 
+# ---------------------------------------------------------------- names
+def test_a_stack_with_another_name_breaks_its_own(
+    engine: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers have its prefix, in every command; people read of members."""
+    monkeypatch.setenv("NAME", "second")
+    engine.answers = {
+        "inspect --format {{.State": "running",
+        "inspect": "10.0.0.2\n",
+        "exec holdfast-cut": "eth0\n",
+        "ps": "1234\n",
+    }
+    broken, marks = stage()
+    with broken:
+        broken.kill("postgres1", "app1")
+        broken.freeze("app2")
+        broken.kill_process("haproxy1", "haproxy", "pidof haproxy")
+        broken.cut("postgres2", "postgres1")
+        broken.empty("pg-monitor")
+        broken.damage("postgres1")
+        broken.fill("postgres1")
+    members = {"postgres1", "postgres2", "app1", "app2", "haproxy1", "pg-monitor"}
+    said = [word.split(":")[-1] for command in engine.told for word in command.split()]
+    assert not members & set(said)
+    assert {f"second-{name}" for name in members} <= set(said)
+    assert not any("second" in mark for mark in marks)
+
+
 # ---------------------------------------------------------------- processes
 def test_killed_processes_come_back_with_their_container(engine: Docker) -> None:
     """The shell in the container says which ones they are."""

@@ -56,7 +56,7 @@ def await_whole() -> float:
 def switchover() -> str:
     """Hand the primary's role to a standby in sync; return the new primary."""
     before = _redundant("A switchover")
-    _in_container(cluster.MONITOR, HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
+    in_container(cluster.MONITOR, HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
     return _await_primary(lambda name: name != before.primary)
 
 
@@ -67,7 +67,7 @@ def promote(node: str) -> str:
     if before.primary == node:
         raise StackError(f"{node} is the primary already; there is nothing to do")
     promotion = ("pg_autoctl", "perform", "promotion", "--name", node)
-    _in_container(cluster.MONITOR, HANDOVER_LIMIT, *promotion)
+    in_container(cluster.MONITOR, HANDOVER_LIMIT, *promotion)
     return _await_primary(lambda name: name == node)
 
 
@@ -77,14 +77,14 @@ def maintenance_on(node: str) -> None:
     _known(before, node)
     if not before.redundant:
         raise StackError(f"{node} cannot be spared: the cluster is not redundant as it is")
-    _in_container(node, HANDOVER_LIMIT, "pg_autoctl", "enable", "maintenance", "--allow-failover")
+    in_container(node, HANDOVER_LIMIT, "pg_autoctl", "enable", "maintenance", "--allow-failover")
     wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: _state(now, node, "maintenance"))
 
 
 def maintenance_off(node: str) -> None:
     """Take a node back; return when it is in sync again."""
     _known(snapshot.take(), node)
-    _in_container(node, HANDOVER_LIMIT, "pg_autoctl", "disable", "maintenance")
+    in_container(node, HANDOVER_LIMIT, "pg_autoctl", "disable", "maintenance")
     wait_for(f"{node} in sync", WHOLE_LIMIT, lambda now: now.redundant)
 
 
@@ -99,7 +99,7 @@ def restart_rolling(say: Callable[[str], None]) -> None:
     for name in restart_order(now):
         begun = time.monotonic()
         if name == cluster.EDGE:
-            _in_container(name, STOP_LIMIT, "reload")
+            in_container(name, STOP_LIMIT, "reload")
         else:
             _docker(STOP_LIMIT, "restart", names.container(name))
         await_whole()
@@ -142,7 +142,8 @@ def _state(now: Snapshot, name: str, state: str) -> bool:
     return any(node.name == name and node.state == state for node in now.nodes)
 
 
-def _in_container(member: str, limit: float, *command: str) -> None:
+def in_container(member: str, limit: float, *command: str) -> None:
+    """Run a command in a member's container; raise StackError with the end of what it said."""
     _docker(limit, "exec", names.container(member), *command)
 
 

@@ -5,6 +5,7 @@ Exit codes: 0 done and sound, 1 not done, 2 bad usage, 3 done and something is w
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import asdict
@@ -14,13 +15,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ops import events, operate, settings, snapshot
+from ops import events, loss, operate, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
 from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, console, fail, print_json, reported
 from ops.cli.secrets import certificates, secrets
+from ops.console import agree
 from ops.diagnosis import diagnose
 from ops.stack import Stack
 
@@ -84,10 +86,26 @@ def switchover(*, as_json: Json = False) -> None:
 
 
 @app.command()
-def failover(node: Node, *, as_json: Json = False) -> None:
+def failover(
+    node: Node,
+    *,
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            help="The last resort: NODE lacks acknowledged writes, and they are given up."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Make NODE the primary."""
     with reported(as_json=as_json):
-        _new_primary(operate.promote(node), as_json=as_json)
+        if accept_loss:
+            found = loss.estimate(node)
+            if not as_json or os.environ.get("YES") != "1":  # its words would stand in the document
+                agree(found.words, "Say so with YES=1, or bring back what is gone.")
+            _new_primary(loss.accept(found), as_json=as_json)
+        else:
+            _new_primary(operate.promote(node), as_json=as_json)
 
 
 @maintenance.command("on")

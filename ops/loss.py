@@ -1,0 +1,176 @@
+"""The last resort: a node that lacks acknowledged writes is made the primary by a person.
+
+The cluster never does this by itself. It is for a primary that is gone for good while no standby
+was in sync: what it alone had is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ops import cluster, names, operate, snapshot
+from ops.console import StackError
+
+if TYPE_CHECKING:
+    from ops.snapshot import Node, Snapshot
+
+PROMOTED_LIMIT = 90.0
+"""Seconds from the decision to a node that accepts writes; measured are 5."""
+
+DROP_LIMIT = 90.0
+"""Seconds for the monitor to forget a node: it waits up to 60 for one that may still answer."""
+
+PRIMARIES = {"primary", "wait_primary", "single", "draining", "demote_timeout", "demoted"}
+"""A node that reported one of these last may have acknowledged writes of its own."""
+
+PROMOTED = {"prepare_promotion", "stop_replication", "wait_primary", "primary", "single"}
+"""The monitor has decided for a node that it gave one of these as its goal."""
+
+LOCAL_COMMITS = re.compile(
+    r"^holdfast_database_local_commits_total ([0-9.e+]+)$(?s:.*)"
+    r"^holdfast_database_local_commits_created ([0-9.e+]+)$",
+    re.MULTILINE,
+)
+"""How many, and since when an instance counts: seconds of the Unix epoch."""
+
+LAST = """
+    SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()),
+           extract(epoch FROM pg_last_xact_replay_timestamp())
+"""
+"""Where a standby's WAL ends, and when the last transaction in it was committed."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is given up when a node becomes the primary as it is."""
+
+    node: str
+    given_up: tuple[str, ...]  # the nodes that the monitor is to forget
+    wal: int | None  # bytes that the last primary had reported and the node lacks; None: not known
+    writes: int | None  # answered `Durability: local`, at most; None: nobody knows
+    since: datetime | None  # the node's last transaction was committed then
+
+    @property
+    def words(self) -> str:
+        """Say it in two sentences, for who has to decide."""
+        many = "an unknown number of" if self.writes is None else f"at most {self.writes:,}"
+        then = "" if self.since is None else f" since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        size = "" if self.wal is None else f", {self.wal:,} bytes of WAL"
+        gone = " and ".join(self.given_up)
+        return (
+            f"{self.node} becomes the primary as it is. Acknowledged writes that only {gone} had "
+            f"are given up: {many} (those answered `Durability: local`){then}{size}."
+        )
+
+
+def estimate(node: str) -> Loss:
+    """Find out what would be lost. Raises StackError where nothing may be given up.
+
+    Never a guess downwards: where one instance of the service does not say, nobody knows how many.
+    """
+    now = snapshot.take()
+    target = _candidate(now, node)
+    others = [each for each in now.nodes if each is not target]
+    lsn, since = _last(node)
+    ahead = max((_bytes(each.lsn) for each in others), default=None)
+    return Loss(
+        node=node,
+        given_up=tuple(each.name for each in others if not _runs(now, each.name)),
+        wal=None if ahead is None or lsn is None else max(0, ahead - lsn),
+        writes=_local_commits(since),
+        since=since,
+    )
+
+
+def accept(loss: Loss) -> str:
+    """Make the node the primary, and begin a new history of tokens; return the primary's name.
+
+    With three nodes it may be another than was asked for: of those left, the one with most WAL.
+    A node that was given up, and comes back, copies the primary; what it had is kept aside.
+    """
+    _candidate(snapshot.take(), loss.node)
+    for name in loss.given_up:
+        operate.in_container(
+            cluster.MONITOR, DROP_LIMIT, "pg_autoctl", "drop", "node", "--name", name, "--force"
+        )
+    now, _ = operate.wait_for(
+        f"{loss.node} to accept writes", PROMOTED_LIMIT, lambda now: now.primary is not None
+    )
+    primary = str(now.primary)
+    history = ("psql", "--no-psqlrc", "-q", "-d", "holdfast", "-c", "SELECT begin_history()")
+    operate.in_container(primary, PROMOTED_LIMIT, *history)
+    return primary
+
+
+def _candidate(now: Snapshot, node: str) -> Node:
+    """Return the node, if it may become the primary only by giving something up."""
+    found = next((each for each in now.nodes if each.name == node), None)
+    if found is None:
+        there = ", ".join(each.name for each in now.nodes)
+        raise StackError(
+            f"there is no data node {node}; there are {there}"
+            if there
+            else f"the monitor does not answer, and it has to: `{_start(cluster.MONITOR)}`"
+        )
+    if now.primary is not None:
+        raise StackError(
+            f"{now.primary} accepts writes: nothing has to be given up. "
+            f"`holdfast failover {node}` hands the role over once {node} is in sync"
+        )
+    if not _runs(now, node):
+        raise StackError(f"{node} does not run: `{_start(node)}`, then this again")
+    if found.state in PRIMARIES:
+        raise StackError(
+            f"{node} is the primary, and does not accept writes: it has what was acknowledged. "
+            f"`docker logs {names.container(node)}` says why"
+        )
+    if found.assigned in PROMOTED:
+        raise StackError(f"a failover to {node} is under way; `holdfast status` shows it")
+    alive = [each.name for each in now.nodes if each.state in PRIMARIES and _runs(now, each.name)]
+    if alive:
+        gone = names.container(alive[0])
+        raise StackError(
+            f"{alive[0]} runs, and may have what {node} lacks: it is not given up while it does. "
+            f"If it is beyond repair: `docker rm -f {gone}`, then this again"
+        )
+    return found
+
+
+def _start(member: str) -> str:
+    return f"docker start {names.container(member)}"
+
+
+def _runs(now: Snapshot, name: str) -> bool:
+    return any(each.name == name and each.state == "running" for each in now.containers)
+
+
+def _last(node: str) -> tuple[int | None, datetime | None]:
+    """Return where the node's WAL ends, and when its last transaction was; None: it is silent."""
+    text = cluster.ask(node, "psql", "--no-psqlrc", "-qAtd", "postgres", "-c", LAST).strip()
+    lsn, _, epoch = text.partition("|")
+    return (
+        _bytes(lsn) if lsn else None,
+        datetime.fromtimestamp(float(epoch), UTC) if epoch else None,
+    )
+
+
+def _bytes(lsn: str) -> int:
+    """Return a position in the WAL, `1/2A`, as bytes (PostgreSQL, pg_lsn)."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _local_commits(since: datetime | None) -> int | None:
+    """Return how many writes were answered `local`; None unless all instances counted them."""
+    total = 0.0
+    for app in cluster.APPS:
+        found = LOCAL_COMMITS.search(
+            cluster.ask(app, "curl", "-fsS", "-m", "2", "http://127.0.0.1:8000/metrics")
+        )
+        if found is None or since is None or float(found[2]) > since.timestamp():
+            return None
+        total += float(found[1])
+    return int(total)

@@ -1,0 +1,106 @@
+"""What is given up, and when it is refused: by what the stack looks like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ops import loss
+from ops.cluster import Container
+from ops.console import StackError
+from ops.snapshot import Node, Snapshot
+
+LOST = Node("postgres1", "wait_primary", "wait_primary", healthy=False, lsn="0/3000100", timeline=1)
+KEPT = Node("postgres2", "catchingup", "catchingup", healthy=True, lsn="0/3000000", timeline=1)
+COUNTED = """# TYPE holdfast_database_local_commits_total counter
+holdfast_database_local_commits_total 3.0
+# TYPE holdfast_database_local_commits_created gauge
+holdfast_database_local_commits_created {created}
+"""
+
+
+def snapshot(
+    *nodes: Node, running: tuple[str, ...] = ("postgres2",), writable: tuple[str, ...] = ()
+) -> Snapshot:
+    """Return a stack with these nodes, of which some run and some accept writes."""
+    containers = [
+        Container(node.name, "running" if node.name in running else "exited", "") for node in nodes
+    ]
+    return Snapshot(containers, list(nodes), list(writable))
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A stack whose primary is gone; the answers of its containers, by name."""
+    answers = {
+        "postgres2": "0/3000000|1764200000.5\n",
+        "app1": COUNTED.format(created="1.7641e+09"),
+        "app2": COUNTED.format(created="1.7641e+09"),
+    }
+    monkeypatch.setattr(loss.cluster, "ask", lambda container, *_: answers[container])
+    monkeypatch.setattr(loss.snapshot, "take", lambda: snapshot(LOST, KEPT))
+    return answers
+
+
+def test_what_is_given_up_is_said(stack: dict[str, str]) -> None:
+    """Bytes by the last report, writes by the instances' count, since the last transaction."""
+    found = loss.estimate("postgres2")
+    assert found == loss.Loss(
+        node="postgres2",
+        given_up=("postgres1",),
+        wal=0x100,
+        writes=6,
+        since=datetime.fromtimestamp(1764200000.5, UTC),
+    )
+    assert "at most 6 (those answered" in found.words
+    assert "since 2025-11-26 23:33:20 UTC" in found.words
+    assert "256 bytes of WAL" in found.words
+    assert stack
+
+
+@pytest.mark.parametrize("said", ["", COUNTED.format(created="1.7643e+09")])
+def test_an_instance_that_did_not_count_from_the_beginning_makes_it_unknown(
+    stack: dict[str, str], said: str
+) -> None:
+    """Silent, or started since: a number would be too small."""
+    stack["app2"] = said
+    found = loss.estimate("postgres2")
+    assert found.writes is None
+    assert "an unknown number of" in found.words
+
+
+def test_a_silent_node_does_not_say_since_when(stack: dict[str, str]) -> None:
+    """Then nobody knows how many either."""
+    stack["postgres2"] = ""
+    found = loss.estimate("postgres2")
+    assert (found.wal, found.since, found.writes) == (None, None, None)
+    assert "Durability: local`)." in found.words
+
+
+@pytest.mark.parametrize(
+    ("now", "node", "said"),
+    [
+        (snapshot(), "postgres2", "docker start pg-monitor"),
+        (snapshot(LOST, KEPT), "postgres3", "there are postgres1, postgres2"),
+        (snapshot(LOST, KEPT, writable=("postgres1",)), "postgres2", "nothing has to be given up"),
+        (snapshot(LOST, KEPT, running=()), "postgres2", "`docker start postgres2`"),
+        (snapshot(LOST, KEPT, running=("postgres1",)), "postgres1", "it has what was acknowledged"),
+        (snapshot(LOST, KEPT, running=("postgres1", "postgres2")), "postgres2", "postgres1 runs"),
+        (
+            snapshot(LOST, replace(KEPT, assigned="prepare_promotion")),
+            "postgres2",
+            "under way",
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_is_given_up_that_need_not_be(
+    monkeypatch: pytest.MonkeyPatch, now: Snapshot, node: str, said: str
+) -> None:
+    """And each refusal says what to do instead; deciding looks again."""
+    monkeypatch.setattr(loss.snapshot, "take", lambda: now)
+    with pytest.raises(StackError, match=said):
+        loss.estimate(node)
+    with pytest.raises(StackError, match=said):
+        loss.accept(loss.Loss(node, ("postgres1",), None, None, None))

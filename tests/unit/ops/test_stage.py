@@ -90,10 +90,13 @@ def test_a_stack_with_another_name_breaks_its_own(
         broken.freeze("app2")
         broken.kill_process("haproxy1", "haproxy", "pidof haproxy")
         broken.cut("postgres2", "postgres1")
+        broken.lose("haproxy2", 5)
+        broken.stall("psql-client")
         broken.empty("pg-monitor")
         broken.damage("postgres1")
         broken.fill("postgres1")
-    members = {"postgres1", "postgres2", "app1", "app2", "haproxy1", "pg-monitor"}
+    members = {"postgres1", "postgres2", "app1", "app2", "haproxy1", "haproxy2", "pg-monitor"}
+    members.add("psql-client")
     said = [word.split(":")[-1] for command in engine.told for word in command.split()]
     assert not members & set(said)
     assert {f"second-{name}" for name in members} <= set(said)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from ops import settings
 from ops.cli import status
 from ops.snapshot import Sizes
 from tests.unit.ops.test_diagnosis import WHOLE
@@ -38,7 +39,20 @@ def test_what_takes_room_is_shown() -> None:
 
 def test_nothing_is_shown_of_what_nobody_says() -> None:
     """No primary, no node."""
-    assert not any("data" in line or "volumes" in line for line in page(None, None))
+    parts = ("data", "WAL kept", "volumes used")
+    assert not any(line.strip().startswith(parts) for line in page(None, None))
+
+
+def test_where_the_stack_is_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name, its ports, its networks, each in one line."""
+    for name in (*settings.PORTS, *settings.SUBNETS):
+        monkeypatch.delenv(name, raising=False)
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in page(SIZES) if line.strip()}
+    assert shown["stack"] == "holdfast"
+    assert shown["ports"] == "http 8080, https 8443, stats 8404, write 6432, read 6433"
+    assert shown["networks"] == "edge 172.30.0.0/24, database 172.30.1.0/24"
+    monkeypatch.setenv("NAME", "second")
+    assert any(line.split() == ["stack", "second"] for line in page(SIZES))
 
 
 def test_tables_before_their_migration() -> None:

@@ -218,7 +218,7 @@ def _tell(drill: Drill) -> None:
     for line in (*drill.judged.findings, *drill.problems):
         console.print(f"  {line}", style="bold red", markup=False)
     for line in drill.totals.bottlenecks:
-        console.print(f"  the generator: {line}", style="yellow", markup=False)
+        console.print(f"  the generator: {line}", style="dim", markup=False)
     for measured in drill.measured:
         for sentence in measured.missed:
             console.print(f"  {measured.fault}: {sentence}", style="yellow", markup=False)

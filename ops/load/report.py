@@ -75,7 +75,7 @@ class Report:
     generator: Lateness
     distortion: Distortion
     problems: Sequence[str]
-    machine: Sequence[str] = ()  # what it lacked, measured before the load; ops.machine
+    machine: Sequence[str] = ()  # what it lacks, in sentences, the first of which says it all
 
     @property
     def sent(self) -> int:

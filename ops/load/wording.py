@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 BOTTLENECK = "The generator was the bottleneck: these numbers are partly its own."
 STARVED = "This machine was too busy to send and hear on time: these numbers are partly its own."
-OVERLOADED = "This machine is overloaded: a failover here may be its own. Use PROFILE=safe."
 INCOMPLETE = "The load did not go as planned: something is missing here."
 
 
@@ -34,7 +33,7 @@ def warnings(report: Report) -> list[tuple[str, list[str]]]:
     """Return what makes the report untrustworthy: titles and their reasons."""
     whose = STARVED if report.starved else BOTTLENECK
     found = [
-        (OVERLOADED, list(report.machine)),
+        ("".join(report.machine[:1]), list(report.machine[1:])),
         (whose, list(report.distortion.verdict)),
         (INCOMPLETE, list(report.problems)),
     ]

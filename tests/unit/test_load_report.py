@@ -183,9 +183,9 @@ def test_an_event_loop_that_lags_is_seen_in_p99() -> None:
 
 def test_a_machine_that_is_overloaded_stands_at_the_top() -> None:
     """What was measured before the load, in text and JSON."""
-    report = summarize(result(one(0.0)), machine=["It has 1 processor."])
-    assert wording.warnings(report) == [(wording.OVERLOADED, ["It has 1 processor."])]
-    assert json.loads(report.to_json())["machine_overloaded"] == ["It has 1 processor."]
+    report = summarize(result(one(0.0)), machine=["Overloaded.", "1 processor."])
+    assert wording.warnings(report) == [("Overloaded.", ["1 processor."])]
+    assert json.loads(report.to_json())["machine_overloaded"] == ["Overloaded.", "1 processor."]
 
 
 def test_a_generator_that_kept_up_is_not_accused() -> None:

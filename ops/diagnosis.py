@@ -64,16 +64,14 @@ def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
             what = f"{node.name} is on its way from {node.state} to {node.assigned}."
             yield Problem(what, "A data node is down", names.command("./holdfast status --watch"))
         elif node.state == "maintenance":
-            command = (
-                f"{_start(node.name)}; {names.command(f'./holdfast maintenance off {node.name}')}"
-            )
-            yield Problem(f"{node.name} is in maintenance.", "Planned work", command)
+            back = names.command(f"./holdfast maintenance off {node.name}")
+            what = f"{node.name} is in maintenance."
+            yield Problem(what, "Planned work", f"{_start(node.name)}; {back}")
         if (node.lag or 0) > LAG_MOST:
             what = f"{node.name} has {node.lag} bytes of WAL left to replay."
-            asked = "-d postgres -c 'TABLE pg_stat_activity'"
-            yield Problem(
-                what, "The standby lags", f"docker exec {names.container(node.name)} psql {asked}"
-            )
+            asked = "psql -d postgres -c 'TABLE pg_stat_activity'"
+            command = f"docker exec {names.container(node.name)} {asked}"
+            yield Problem(what, "The standby lags", command)
 
 
 def _proxies(snapshot: Snapshot) -> Iterator[Problem]:

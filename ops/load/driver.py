@@ -90,10 +90,8 @@ class Driver:
         """Say why no user could be created, and what to do."""
         refused = {one.status for one in self._early} & REFUSED
         if refused:
-            status, access = (
-                refused.pop(),
-                names.command("./holdfast access add load --scope read --scope write"),
-            )
+            status = refused.pop()
+            access = names.command("./holdfast access add load --scope read --scope write")
             return (
                 f"{self._plan.base_url} asks for a token that may write ({status}): "
                 f"{TOKEN_VARIABLE}=$({access}) and the same command again."

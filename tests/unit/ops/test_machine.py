@@ -57,7 +57,7 @@ def test_a_starved_process_is_measured_and_said() -> None:
     assert found.login > CHECK_TIMEOUT["fast"] / 2
     title, *_, numbers = lacks(found, "fast")
     assert title.endswith("use PROFILE=safe.")
-    assert f"{found.login * 1000:.0f} ms (10 in a row)" in numbers
+    assert f"{found.login * 1000:.0f} ms (10 in a row, as a rule)" in numbers
 
 
 def test_a_look_takes_as_long_as_it_says() -> None:
@@ -68,8 +68,8 @@ def test_a_look_takes_as_long_as_it_says() -> None:
 
 
 def test_a_machine_that_keeps_time_lacks_nothing() -> None:
-    """For either profile, also when some wake-ups are late."""
-    late = [0.002] * 70 + [0.09] + [0.002] * 9
+    """For either profile, also with one bad moment: a node has more than one chance."""
+    late = [0.002] * 50 + [1.5] + [0.002] * 29
     for profile in CHECK_TIMEOUT:
         assert lacks(replace(GOOD, late=late), profile) == []
 
@@ -77,7 +77,7 @@ def test_a_machine_that_keeps_time_lacks_nothing() -> None:
 @pytest.mark.parametrize(
     ("lacking", "profile", "what"),
     [
-        (replace(GOOD, late=[0.03] * WAKE_UPS), "fast", "300 ms late, and a node has 500 ms"),
+        (replace(GOOD, late=[0.03] * WAKE_UPS), "fast", "300 ms late, and a node has 270 ms"),
         (replace(GOOD, late=[0.0, 1.2, 0.0]), "safe", "1200 ms late, and a node has 2000 ms"),
         (replace(GOOD, processors=1.5), "fast", "PROFILE=fast wants 2 processors"),
         (replace(GOOD, memory=MEMORY - 1), "safe", "Less than 512 MB of memory is left"),

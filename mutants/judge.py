@@ -27,7 +27,7 @@ START = 20.0  # seconds for the fixtures of a session
 _SLOWER = 5.0  # how much longer tests may take than when they were measured
 # Importing these takes longer than most unit tests: done once, before the first mutant.
 LIBRARIES = (
-    *("alembic", "asyncpg", "fastapi", "httpx", "hypothesis", "prometheus_client", "typer", "yaml"),
+    *("alembic", "asyncpg", "fastapi", "httpx", "hypothesis", "prometheus_client", "yaml"),
     *("pydantic_settings", "pytest_asyncio", "rich.table", "sqlalchemy", "structlog"),
 )
 _MERCY = 20.0  # seconds to end after an interrupt: fixtures end what they started

@@ -15,7 +15,6 @@ VERBS = {
     "down": "stop the stack; its data stays",
     "clean": "stop the stack and remove its data and secrets",
     "distclean": "clean, and remove the images as well",
-    "status": "containers, cluster state, who holds the virtual IP, what HAProxy sees",
     "primary": "print the container that is the primary now",
     "vip": "print the container that holds the virtual IP now",
     "switchover": "hand the primary's role to the standby, in an orderly way",

@@ -1,4 +1,4 @@
-"""What is wrong with the stack, in sentences, each with the runbook's heading that mends it."""
+"""What is wrong with the stack, in sentences, each with what to run and the runbook's heading."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Problem:
 
     what: str
     heading: str  # of docs/runbook.md
+    command: str = ""  # to be run first: it mends, or shows what to mend
 
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
@@ -34,53 +35,65 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
 def _writes(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.writable:
-        yield Problem("No node accepts writes.", "No node accepts writes")
+        nodes = [each.name for each in snapshot.containers if each.name in cluster.NODES]
+        command = _start(cluster.MONITOR, *(nodes or cluster.NODES[:2]))
+        yield Problem("No node accepts writes.", "No node accepts writes", command)
     if len(snapshot.writable) > 1:
         both = " and ".join(snapshot.writable)
-        yield Problem(f"{both} accept writes at the same time.", "Two nodes accept writes")
+        what = f"{both} accept writes at the same time."
+        yield Problem(what, "Two nodes accept writes", names.command("./holdfast events"))
 
 
 def _durability(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.durability == "local":
         what = f"An acknowledged commit is on {snapshot.primary} alone: no standby is in sync."
-        yield Problem(what, "Commits are on one node only")
+        others = [node.name for node in snapshot.nodes if node.name != snapshot.primary]
+        command = _start(*others) if others else names.command("./holdfast events")
+        yield Problem(what, "Commits are on one node only", command)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.nodes:
         what = "The monitor does not answer: no failover happens, and nodes that start wait for it."
-        yield Problem(what, "The monitor is down")
+        yield Problem(what, "The monitor is down", _start(cluster.MONITOR))
     for node in snapshot.nodes:
         if not node.healthy:
             what = f"The monitor does not reach {node.name} (last state: {node.state})."
-            yield Problem(what, "A data node is down")
+            yield Problem(what, "A data node is down", _start(node.name))
         elif node.state != node.assigned:
             what = f"{node.name} is on its way from {node.state} to {node.assigned}."
-            yield Problem(what, "A data node is down")
+            yield Problem(what, "A data node is down", names.command("./holdfast status --watch"))
         elif node.state == "maintenance":
-            yield Problem(f"{node.name} is in maintenance.", "Planned work")
+            back = names.command(f"./holdfast maintenance off {node.name}")
+            what = f"{node.name} is in maintenance."
+            yield Problem(what, "Planned work", f"{_start(node.name)}; {back}")
         if (node.lag or 0) > LAG_MOST:
             what = f"{node.name} has {node.lag} bytes of WAL left to replay."
-            yield Problem(what, "The standby lags")
+            asked = "psql -d postgres -c 'TABLE pg_stat_activity'"
+            command = f"docker exec {names.container(node.name)} {asked}"
+            yield Problem(what, "The standby lags", command)
 
 
 def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.vip_holder is None:
         what = f"No proxy holds the virtual IP {cluster.vip()}."
-        yield Problem(what, "Nobody holds the virtual IP")
+        command = _start(*cluster.PROXIES)
+        yield Problem(what, "Nobody holds the virtual IP", command)
 
 
 def _edge(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.edge:
         what = f"Nobody answers on {cluster.edge_url()}, where nginx is published."
-        yield Problem(what, "The published ports do not answer")
+        command = f"docker restart {names.container(cluster.EDGE)}"
+        yield Problem(what, "The published ports do not answer", command)
 
 
 def _apps(snapshot: Snapshot) -> Iterator[Problem]:
     up = snapshot.up("apps")
     for name in cluster.APPS if snapshot.servers else ():
         if name not in up:
-            yield Problem(f"{name} is out of rotation.", "An app is out of rotation")
+            what, heading = f"{name} is out of rotation.", "An app is out of rotation"
+            yield Problem(what, heading, _start(name))
 
 
 def _backends(snapshot: Snapshot) -> Iterator[Problem]:
@@ -88,16 +101,35 @@ def _backends(snapshot: Snapshot) -> Iterator[Problem]:
     healthy = [node.name for node in snapshot.nodes if node.healthy]
     if snapshot.servers and snapshot.primary and snapshot.up("pg_primary") != [snapshot.primary]:
         what = f"HAProxy does not send writes to the primary, {snapshot.primary}."
-        yield Problem(what, "HAProxy does not see a node")
+        yield Problem(what, "HAProxy does not see a node", _way(snapshot, snapshot.primary))
     for name in healthy if snapshot.servers else ():
         if name not in snapshot.up("pg_any"):
-            yield Problem(f"HAProxy does not read from {name}.", "HAProxy does not see a node")
+            what = f"HAProxy does not read from {name}."
+            yield Problem(what, "HAProxy does not see a node", _way(snapshot, name))
+
+
+def _way(snapshot: Snapshot, node: str) -> str:
+    """Return the command that tells whether the proxy can reach a node."""
+    proxy = snapshot.vip_holder or cluster.PROXIES[0]
+    return f"docker exec {names.container(proxy)} bash -c 'echo >/dev/tcp/{node}/5432'"
 
 
 def _containers(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.containers:
-        yield Problem("The stack is not there.", "Everything is off, after a power cut")
+        heading = "Everything is off, after a power cut"
+        yield Problem("The stack is not there.", heading, names.command("make up"))
     for container in snapshot.containers:
         if not container.ready:
             what = f"Container {names.container(container.name)}: {container.condition}."
-            yield Problem(what, "A container is down")
+            yield Problem(what, "A container is down", _wake(container))
+
+
+def _wake(container: cluster.Container) -> str:
+    """Return what starts a container that has ended, or shows why one that runs is not ready."""
+    if container.state == "running":
+        return f"docker logs --tail 20 {names.container(container.name)}"
+    return _start(container.name)
+
+
+def _start(*members: str) -> str:
+    return f"docker start {' '.join(map(names.container, members))}"

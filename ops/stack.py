@@ -14,6 +14,7 @@ from ops import (
     farewell,
     firewall,
     legacy,
+    machine,
     names,
     ownership,
     preflight,
@@ -88,7 +89,9 @@ class Stack:
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
-        say(farewell.text(self.secrets.folder.relative_to(self.root)))
+        lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
+        secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
+        say(farewell.text(secrets, access, lacks))
         say(f"It took {time.monotonic() - begun:.0f} s.")
 
     def down(self) -> None:
@@ -121,19 +124,6 @@ class Stack:
         if not names.is_default():
             shutil.rmtree(names.home(self.root), ignore_errors=True)
         self.host.remove_state()
-
-    def status(self) -> None:
-        """Print containers, cluster state, the virtual IP's holder and HAProxy's view."""
-        for what, where in {"stack": names.stack(), **settings.where()}.items():
-            say(f"  {what:<13}{where}")
-        say()
-        for container in cluster.containers():
-            say(f"  {names.container(container.name):<13}{container.condition}")
-        say()
-        say(cluster.cluster_state().rstrip() or "  the monitor does not answer")
-        say(f"\n  virtual IP {cluster.vip()}: {cluster.find_vip_holder() or 'nobody'}\n")
-        for row in cluster.backends():
-            say(f"  {row['pxname']:<12}{row['svname']:<16}{row['status']}")
 
     def primary(self) -> None:
         """Print the container that accepts writes."""

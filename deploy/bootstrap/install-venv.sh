@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Debian's python3 comes without venv; `make dev` and `make check` need it.
+# Debian's python3 comes without venv; `make dev`, `make check`, drills and loads need it.
 # usage: install-venv.sh [yes|no]     no: only say what is missing
 # shellcheck source=deploy/bootstrap/lib.sh
 source "$(dirname "$0")/lib.sh"

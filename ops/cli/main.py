@@ -7,66 +7,65 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.table import Table
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from ops import events, loss, operate, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
 from ops.cli.drill import drill
 from ops.cli.load import load
-from ops.cli.output import Exit, Json, console, fail, print_json, reported
+from ops.cli.output import Exit, Json, fail, print_json, reported
+from ops.cli.plain import Table, show
 from ops.cli.secrets import certificates, secrets
+from ops.cli.verbs import Argument, Option, UsageError, Verbs
 from ops.console import agree
 from ops.diagnosis import diagnose
 from ops.stack import Stack
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 ROOT = Path(__file__).resolve().parents[2]
 
-app = typer.Typer(
-    name="holdfast",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-maintenance = typer.Typer(help="Take a data node out for work, and back.", no_args_is_help=True)
-app.add_typer(maintenance, name="maintenance")
-app.add_typer(access, name="access")
-app.add_typer(secrets, name="secrets")
-app.add_typer(certificates, name="certificates")
-app.command()(load)
-app.command()(drill)
+maintenance = Verbs("holdfast maintenance", "Take a data node out for work, and back.")
 
 WITHOUT_DOCKER = {"load", "psql"}
 """Commands that only speak HTTP or SQL: they work in psql-client, too."""
 
-Node = Annotated[str, typer.Argument(help="A data node: postgres1, postgres2 ...", metavar="NODE")]
+Node = Annotated[str, Argument("A data node: postgres1, postgres2 ...", "NODE")]
+Rest = Annotated[list[str], Argument("Passed on as they are.", rest=True)]
 
 
-@app.callback()
-def need_docker(context: typer.Context) -> None:
-    """Operate, load and break the Holdfast stack."""
-    with reported(as_json="--json" in sys.argv):
-        settings.adopt(ROOT)
-    if context.invoked_subcommand not in WITHOUT_DOCKER and shutil.which("docker") is None:
-        what = f"`holdfast {context.invoked_subcommand}` drives containers; there is no docker here"
-        do = "Run it on the stack's host, where `make up` brings Docker."
-        raise fail(f"{what}. {do}", as_json="--json" in sys.argv)
+class App(Verbs):
+    """All commands; most of them want Docker."""
+
+    def run(self, arguments: Sequence[str]) -> NoReturn:
+        """Adopt the stack's settings, and refuse early what cannot work here."""
+        with reported(as_json="--json" in arguments):
+            settings.adopt(ROOT)
+        name = arguments[0] if arguments else "--help"
+        needs = name in self.functions and name not in WITHOUT_DOCKER
+        if needs and not {"--help", "-h"} & set(arguments) and shutil.which("docker") is None:
+            what = f"`holdfast {name}` drives containers; there is no docker here"
+            do = "Run it on the stack's host, where `make up` brings Docker."
+            raise fail(f"{what}. {do}", as_json="--json" in arguments)
+        super().run(arguments)
 
 
-@app.command()
+app = App("holdfast", "Operate, load and break the Holdfast stack.")
+
+
+@app.verb()
 def status(
     *,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it live; end with Ctrl-C.")] = False,
+    watch: Annotated[bool, Option("Show it live; end with Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
     """Nodes, virtual IP, backends, durability, what is wrong. Exit code 3 unless all is well."""
     if watch and as_json:
-        raise typer.BadParameter("--watch draws a screen; without it --json prints one document")
+        raise UsageError("--watch draws a screen; without it --json prints one document")
     with reported(as_json=as_json):
         if watch:
             status_view.watch()
@@ -75,25 +74,22 @@ def status(
         print_json(status_view.as_data(now))
     else:
         status_view.show(now)
-    raise typer.Exit(Exit.UNSOUND if diagnose(now) or not now.whole else Exit.OK)
+    raise SystemExit(Exit.UNSOUND if diagnose(now) or not now.whole else Exit.OK)
 
 
-@app.command()
+@app.verb()
 def switchover(*, as_json: Json = False) -> None:
     """Hand the primary's role to the standby. Clients see a pause of one to three seconds."""
     with reported(as_json=as_json):
         _new_primary(operate.switchover(), as_json=as_json)
 
 
-@app.command()
+@app.verb()
 def failover(
     node: Node,
     *,
     accept_loss: Annotated[
-        bool,
-        typer.Option(
-            help="The last resort: NODE lacks acknowledged writes, and they are given up."
-        ),
+        bool, Option("The last resort: NODE lacks acknowledged writes, and they are given up.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -108,7 +104,7 @@ def failover(
             _new_primary(operate.promote(node), as_json=as_json)
 
 
-@maintenance.command("on")
+@maintenance.verb("on")
 def maintenance_on(node: Node, *, as_json: Json = False) -> None:
     """Take NODE out; a primary hands over first. Until it is back, commits are on fewer nodes."""
     with reported(as_json=as_json):
@@ -116,7 +112,7 @@ def maintenance_on(node: Node, *, as_json: Json = False) -> None:
     _done({"node": node, "maintenance": True}, f"{node} is in maintenance", as_json=as_json)
 
 
-@maintenance.command("off")
+@maintenance.verb("off")
 def maintenance_off(node: Node, *, as_json: Json = False) -> None:
     """Take NODE back, and wait until it is in sync."""
     with reported(as_json=as_json):
@@ -124,21 +120,21 @@ def maintenance_off(node: Node, *, as_json: Json = False) -> None:
     _done({"node": node, "maintenance": False}, f"{node} is in sync again", as_json=as_json)
 
 
-@app.command()
+@app.verb()
 def restart(
     *,
-    rolling: Annotated[bool, typer.Option("--rolling", help="One container after another.")] = True,
+    rolling: Annotated[bool, Option("One container after another.", either=True)] = True,
     as_json: Json = False,
 ) -> None:
     """Restart every container in turn, waiting for full redundancy between; nothing fails."""
     if not rolling:
-        raise typer.BadParameter("only --rolling is offered; `make down` and `make up` stop it all")
+        raise UsageError("only --rolling is offered; `make down` and `make up` stop it all")
     steps: list[str] = []
 
     def say(line: str) -> None:
         steps.append(line)
         if not as_json:
-            console.print(line)
+            show(line)
 
     with reported(as_json=as_json):
         operate.restart_rolling(say)
@@ -146,10 +142,10 @@ def restart(
         print_json({"steps": steps})
 
 
-@app.command("events")
+@app.verb("events")
 def show_events(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000)] = 30,
     *,
+    count: Annotated[int, Option("The last ones.", ("--count", "-n"), 1, 10_000)] = 30,
     as_json: Json = False,
 ) -> None:
     """What the monitor saw and decided, oldest first; times are UTC."""
@@ -158,24 +154,23 @@ def show_events(
     if as_json:
         print_json([asdict(event) for event in found])
         return
-    table = Table("time (UTC)", "node", "state → goal", box=None)
-    table.add_column("what", no_wrap=True, overflow="ellipsis")  # one line an event
+    table = Table("time (UTC)", "node", "state → goal", "what")
     for event in found:
         when = event.time.strftime("%m-%d %H:%M:%S.%f")[:-3]
         table.add_row(when, event.node, f"{event.state} → {event.goal}", event.what)
-    console.print(table)
+    show(table, cut=True)  # one line an event
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def psql(context: typer.Context) -> None:
+@app.verb()
+def psql(arguments: Rest) -> None:
     """A psql session through the write port (`-p 6433`: the read port)."""
-    raise typer.Exit(Stack(ROOT).psql(context.args))
+    raise SystemExit(Stack(ROOT).psql(arguments))
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-def logs(context: typer.Context) -> None:
+@app.verb()
+def logs(arguments: Rest) -> None:
     """Follow the logs of all containers, or of those named."""
-    raise typer.Exit(Stack(ROOT).logs(context.args))
+    raise SystemExit(Stack(ROOT).logs(arguments))
 
 
 def _new_primary(name: str, *, as_json: bool) -> None:
@@ -186,4 +181,8 @@ def _done(data: dict[str, object], text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(data)
     else:
-        console.print(text)
+        show(text)
+
+
+app.functions |= {"load": load, "drill": drill, "maintenance": maintenance, "access": access}
+app.functions |= {"secrets": secrets, "certificates": certificates}

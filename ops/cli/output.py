@@ -10,18 +10,14 @@ from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-from rich.console import Console
-
+from ops.cli import plain
+from ops.cli.verbs import Option
 from ops.console import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-console = Console(highlight=False)
-"""Standard output, for people."""
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+Json = Annotated[bool, Option("One JSON document instead of text.", ("--json",))]
 
 
 class Exit(IntEnum):
@@ -37,13 +33,13 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=_plain, indent=2, ensure_ascii=False) + "\n")
 
 
-def fail(error: str, *, as_json: bool) -> typer.Exit:
+def fail(error: str, *, as_json: bool) -> SystemExit:
     """Print an error where it belongs; return what the caller has to raise."""
     if as_json:
         print_json({"error": error})
     else:
-        Console(stderr=True, highlight=False).print(error, style="bold red", markup=False)
-    return typer.Exit(Exit.FAILED)
+        plain.show(error, "bold red", error=True)
+    return SystemExit(Exit.FAILED)
 
 
 @contextmanager

@@ -5,31 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ops import rotation
-from ops.cli.output import Json, console, print_json, reported
+from ops.cli.output import Json, print_json, reported
+from ops.cli.plain import show
+from ops.cli.verbs import Argument, Verbs
 from ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 
-secrets = typer.Typer(help="The stack's passwords.", no_args_is_help=True)
-certificates = typer.Typer(help="The stack's certificates.", no_args_is_help=True)
+secrets = Verbs("holdfast secrets", "The stack's passwords.")
+certificates = Verbs("holdfast certificates", "The stack's certificates.")
 
 
-@secrets.callback()
-def _secrets() -> None:
-    """Keep the verb: typer would leave it out where there is only one."""
-
-
-@certificates.callback()
-def _certificates() -> None:
-    """As above."""
-
-
-@secrets.command()
+@secrets.verb()
 def rotate(
-    names: Annotated[list[str] | None, typer.Argument(help="db_password ...; all if none.")] = None,
+    names: Annotated[list[str] | None, Argument("db_password ...; all if none.")] = None,
     *,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +29,7 @@ def rotate(
     def say(line: str) -> None:
         steps.append(line)
         if not as_json:
-            console.print(line)
+            show(line)
 
     with reported(as_json=as_json):
         rotation.rotate(Stack(ROOT).secrets, names or [], say)
@@ -47,7 +37,7 @@ def rotate(
         print_json({"steps": steps})
 
 
-@certificates.command()
+@certificates.verb()
 def renew() -> None:
     """Make all certificates anew; each is in use within seconds, connections go on."""
     with reported(as_json=False):

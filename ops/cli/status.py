@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 import time
-from typing import TYPE_CHECKING
-
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, NoReturn
 
 from ops import cluster, names, settings, snapshot
-from ops.cli.output import console
+from ops.cli.plain import Printable, Table, Text, drawn
+from ops.cli.plain import show as put
 from ops.console import StackError
 from ops.diagnosis import RUNBOOK, Problem, diagnose
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ops.snapshot import Node, Sizes, Snapshot
+
+WIDTH = 80
+"""Columns that everything fits in, as in a terminal that nobody has widened."""
+
+PART = 20
+"""Columns before the states of parts: `backend pg_primary` and a gap."""
+
+SCREEN, SCREEN_BEFORE = "\x1b[?1049h\x1b[?25l\x1b[2J", "\x1b[?25h\x1b[?1049l"
+HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[K\x1b[J"
+"""Control sequences (ECMA-48, xterm) of `--watch`: a screen of its own, drawn over in place."""
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of `--watch`; one look costs about half a second of one core."""
@@ -45,47 +55,54 @@ def as_data(now: Snapshot) -> dict[str, object]:
 
 def show(now: Snapshot) -> None:
     """Print the state once."""
-    console.print(_page(now))
+    for part in _page(now):
+        put(part)
 
 
-def watch() -> None:
+def watch() -> NoReturn:
     """Show the state as it changes, until interrupted."""
-    with Live(_page(snapshot.take()), console=console, screen=True) as live:
+    sys.stdout.write(SCREEN)
+    try:
         while True:
-            time.sleep(WATCH_INTERVAL)
             try:
-                live.update(_page(snapshot.take()))
+                parts = _page(snapshot.take())
             except StackError as error:  # a container was just removed, or Docker is busy
-                live.update(Text(str(error), "bold red"))
+                parts = [Text(str(error), "bold red")]
+            lines = "\n".join(drawn(part, colours=True) for part in parts)
+            sys.stdout.write(HOME + lines.replace("\n", f"{REST_OF_LINE}\n") + REST_OF_SCREEN)
+            sys.stdout.flush()
+            time.sleep(WATCH_INTERVAL)
+    finally:
+        sys.stdout.write(SCREEN_BEFORE)
 
 
-def _page(now: Snapshot) -> RenderableType:
+def _page(now: Snapshot) -> list[Printable]:
     problems = diagnose(now)
     head = _headline(now, well=now.whole and not problems)
-    return Group(head, "", _nodes(now), "", _others(now), *_problems(problems))
+    return [*head, "", _nodes(now), "", _others(now), *_problems(problems)]
 
 
-def _headline(now: Snapshot, *, well: bool) -> Text:
-    verdict = ("all is well", "bold green") if well else ("degraded", "bold yellow")
+def _headline(now: Snapshot, *, well: bool) -> list[Printable]:
+    verdict = Text("all is well", "bold green") if well else Text("degraded", "bold yellow")
     if now.primary is None:
-        verdict = ("no writes", "bold red")
+        verdict = Text("no writes", "bold red")
     durability = {
         "replicated": "an acknowledged write is on two nodes",
         "local": "an acknowledged write is on one node alone",
     }.get(now.durability, "where writes go is not known")
-    return Text.assemble(verdict, f"  ·  primary {now.primary or 'none'}  ·  {durability}")
+    return [verdict, f"primary {now.primary or 'none'}  ·  {durability}"]
 
 
 def _nodes(now: Snapshot) -> Table:
-    table = Table("node", "state", "health", "LSN", "timeline", "behind", "commits wait", box=None)
+    """Return the nodes; 80 columns hold the longest states, one above the other in a change."""
+    table = Table("node", "state", "health", "timeline: LSN", "behind", "in sync")
     for node in now.nodes:
-        state = node.state if node.state == node.assigned else f"{node.state} → {node.assigned}"
+        state = node.state if node.state == node.assigned else f"{node.state}\n→ {node.assigned}"
         table.add_row(
             node.name,
             Text(state, "bold" if node.name == now.primary else ""),
-            Text("reachable", "green") if node.healthy else Text("not reachable", "red"),
-            node.lsn,
-            str(node.timeline),
+            Text("reachable", "green") if node.healthy else Text("unreachable", "red"),
+            f"{node.timeline}: {node.lsn}",
             *_standby(node, now.primary),
         )
     return table
@@ -94,28 +111,28 @@ def _nodes(now: Snapshot) -> Table:
 def _standby(node: Node, primary: str | None) -> tuple[str, str]:
     if node.name == primary:
         return "", ""
-    return "?" if node.lag is None else f"{node.lag} B", "yes" if node.in_sync else "no"
+    return "?" if node.lag is None else in_words(node.lag), "yes" if node.in_sync else "no"
 
 
 def _others(now: Snapshot) -> Table:
-    table = Table("part", "state", box=None)
+    table = Table("part", "state")
     for part, where in {"stack": names.stack(), **settings.where()}.items():
-        table.add_row(part, where)
+        table.add_row(part, _wrapped(where))
     table.add_row("virtual IP", f"{cluster.vip()} on {now.vip_holder or 'nobody'}")
     edge = "answers" if now.edge else "does not answer"
     table.add_row("edge", f"{cluster.edge_url().removeprefix('http://')} {edge}")
     for backend in ("apps", "pg_primary", "pg_any"):
         servers = [each for each in now.servers if each.backend == backend]
-        words = ", ".join(f"{each.name} {each.status}" for each in servers)
+        words = _listed(f"{each.name} {each.status}" for each in servers)
         table.add_row(f"backend {backend}", words or "HAProxy does not answer")
     if now.sizes is not None:
         table.add_row("data", _sizes(now.sizes))
         table.add_row("WAL kept", f"{in_words(now.sizes.wal)} for standbys")
     used = [f"{node.name} {node.used} %" for node in now.nodes if node.used is not None]
     if used:
-        table.add_row("volumes used", ", ".join(used))
+        table.add_row("volumes used", _listed(used))
     ill = [f"{each.name} {each.condition}" for each in now.containers if not each.ready]
-    table.add_row("containers", ", ".join(ill) or f"all {len(now.containers)} healthy")
+    table.add_row("containers", _listed(ill) or f"all {len(now.containers)} healthy")
     return table
 
 
@@ -136,8 +153,20 @@ def in_words(size: float) -> str:
     return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"  # noqa: PLR2004 - two digits
 
 
-def _problems(problems: list[Problem]) -> list[RenderableType]:
-    if not problems:
-        return []
-    lines = [Text(f'{one.what}  → {RUNBOOK}, "{one.heading}"', "yellow") for one in problems]
-    return ["", *lines]
+def _listed(words: Iterable[str]) -> str:
+    """Return words with commas between, in lines that 80 columns hold."""
+    return _wrapped(", ".join(words))
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH - PART, break_long_words=False)
+
+
+def _problems(problems: list[Problem]) -> list[Printable]:
+    """Say what is wrong, each with the command to run and the runbook's heading."""
+    parts: list[Printable] = []
+    for one in problems:
+        parts += ["", *(Text(line, "yellow") for line in textwrap.wrap(one.what, WIDTH))]
+        parts += [Text(f"  $ {one.command}", "bold")] if one.command else []
+        parts += [f'  {RUNBOOK}, "{one.heading}"']
+    return parts

@@ -53,11 +53,21 @@ class Drill:
         return self.judged.ok and not self.problems
 
 
-def run_one(fault: Fault, plan: Plan, keep: Path) -> Drill:
+@dataclass(frozen=True)
+class Soak:
+    """How long to strike, and with what: the faults that `seed` draws."""
+
+    minutes: float
+    seed: int
+    lacks: Sequence[str] = ()  # as for `run_one`
+
+
+def run_one(fault: Fault, plan: Plan, keep: Path, lacks: Sequence[str] = ()) -> Drill:
     """Run one fault under load. Raises StackError when the stack is not whole to begin with.
 
-    When it cannot be struck, or does not become whole again, that is a problem of the drill, which
-    is judged all the same.
+    `lacks`: sentences on the machine (ops.machine), for the top of its pages. When the fault
+    cannot be struck, or the stack does not become whole again, that is a problem of the drill,
+    which is judged all the same.
     """
     keep.mkdir(parents=True, exist_ok=True)
     problems = []
@@ -67,13 +77,11 @@ def run_one(fault: Fault, plan: Plan, keep: Path) -> Drill:
         except StackError as error:
             problems.append(f"{fault.name}: {error}")
         results = session.stop()
-    return _finish(session, results, keep, problems)
+    return _finish(session, results, keep, problems, lacks)
 
 
-def run_random(
-    plan: Plan, minutes: float, seed: int, keep: Path, tell: Callable[[str], None]
-) -> Drill:
-    """Strike with faults drawn by `seed`, one after another, for so many minutes of one load.
+def run_random(plan: Plan, soak: Soak, keep: Path, tell: Callable[[str], None]) -> Drill:
+    """Strike with drawn faults, one after another, under one load.
 
     When the stack cannot be struck or mended, or on Ctrl-C, it ends there, which is a problem of
     the drill; what was recorded until then is judged all the same.
@@ -82,8 +90,8 @@ def run_random(
     problems: list[str] = []
     with Session(plan) as session:
         try:
-            for fault, quiet in draw(seed):
-                if session.now > minutes * 60:
+            for fault, quiet in draw(soak.seed):
+                if session.now > soak.minutes * 60:
                     break
                 time.sleep(quiet)
                 strike = session.strike(fault)
@@ -94,7 +102,7 @@ def run_random(
         except KeyboardInterrupt:
             problems.append(f"ended after {session.now:.0f} s, by an interruption")
         results = session.stop()
-    return _finish(session, results, keep, problems)
+    return _finish(session, results, keep, problems, soak.lacks)
 
 
 def draw(seed: int) -> Iterator[tuple[Fault, float]]:
@@ -109,7 +117,13 @@ def draw(seed: int) -> Iterator[tuple[Fault, float]]:
             yield fault, source.uniform(*QUIET)
 
 
-def _finish(session: Session, results: dict[str, Result], keep: Path, problems: list[str]) -> Drill:
+def _finish(
+    session: Session,
+    results: dict[str, Result],
+    keep: Path,
+    problems: list[str],
+    lacks: Sequence[str],
+) -> Drill:
     histories = _histories(results, keep, problems)
     operations = on_one_clock(results)
     first = next(iter(results.values()))
@@ -123,7 +137,8 @@ def _finish(session: Session, results: dict[str, Result], keep: Path, problems: 
     )
     seen = _events(len(session.strikes))
     for name, result in results.items():
-        page = render_page(summarize(_marked(result, seen)), f"{session.title}: {name}")
+        report = summarize(_marked(result, seen), machine=lacks)
+        page = render_page(report, f"{session.title}: {name}")
         (keep / f"{name}.html").write_text(page, encoding="utf-8")
     text = json.dumps(dataclasses.asdict(drill), indent=2)
     (keep / "drill.json").write_text(text + "\n", encoding="utf-8")

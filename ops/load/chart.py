@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ops.load import wording
+from ops.load.labels import BASELINE, ROW, Label, kind, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +18,11 @@ if TYPE_CHECKING:
     from ops.load.timeline import Bucket
 
 WIDTH = 1200
-LEFT, RIGHT = 84, 20  # margins, in the SVG's units as everything here
+LEFT, RIGHT = 84, 40  # margins, in the SVG's units as everything here
 FOOT = 30
 HEAD = 14
-MARK_ROW = 26
-MARK_CHARACTER = 9.5  # width, roughly: labels that would touch go to another row
-MARK_ROWS = 4
-MOST_GRID = 4  # lines across a chart of rates
+MOST_GRID = 4  # lines across a chart of counts
+BURST = 6  # medians: what is completed at once after a pause would flatten all else
 
 LEAST_LATENCY, MOST_LATENCY = 1e-3, 1.0
 """Seconds: what the latency axis shows at least."""
@@ -78,46 +77,50 @@ class Scene:
             )
         for mark in self.marks:
             x = self.axis.x(mark.at)
-            yield f'<line class="mark {_kind(mark)}" x1="{x}" y1="0" x2="{x}" y2="{foot}"/>'
+            yield f'<line class="mark {kind(mark)}" x1="{x}" y1="0" x2="{x}" y2="{foot}"/>'
+
+
+def named(scene: Scene) -> list[Label]:
+    """Return the names of marks that have room above the charts, in their places."""
+    return place(scene.marks, [scene.axis.x(mark.at) for mark in scene.marks], WIDTH)
 
 
 def labels(scene: Scene) -> str:
-    """Draw the marks' names, in rows that keep them apart, each over its line."""
-    rows = [0.0] * MARK_ROWS
-    drawn = []
-    for mark in scene.marks:
-        x, wide = scene.axis.x(mark.at), len(mark.what) * MARK_CHARACTER + 16
-        row = next((row for row, end in enumerate(rows) if end <= x), MARK_ROWS - 1)
-        left = x + wide > WIDTH
-        rows[row] = WIDTH if left else x + wide
-        drawn.append((mark, x, row, left))
-    height = MARK_ROW * (1 + max((row for _, _, row, _ in drawn), default=-1))
+    """Draw the marks' names, in rows that keep them apart, each beside its line."""
+    placed = named(scene)
+    if not placed:
+        return ""
+    height = ROW * (1 + max(label.row for label in placed))
     parts = [
-        f'<line class="mark {_kind(mark)}" x1="{x}" y1="{row * MARK_ROW}" x2="{x}" y2="{height}"/>'
-        for mark, x, row, _ in drawn
+        f'<line class="mark {kind(label.mark)}" x1="{label.x}" y1="{label.row * ROW}" '
+        f'x2="{label.x}" y2="{height}"/>'
+        for label in placed
     ]
-    for mark, x, row, left in drawn:
-        y = row * MARK_ROW
-        anchor, shift = ("end", -8) if left else ("start", 8)
-        parts.append(
-            f'<text class="label {_kind(mark)}" x="{x + shift}" y="{y + 18}" '
-            f'text-anchor="{anchor}">{escape(mark.what)}</text>'
-        )
-    return _svg("labels", height, parts) if parts else ""
+    return _svg("labels", height, [*parts, *map(_label, placed)])
+
+
+def _label(label: Label) -> str:
+    # In the width that was reckoned with, whatever the font.
+    return (
+        f'<text class="label {kind(label.mark)}" x="{label.left}" '
+        f'y="{label.row * ROW + BASELINE}" textLength="{label.wide}" '
+        f'lengthAdjust="spacingAndGlyphs">{escape(label.text)}</text>'
+    )
 
 
 def stacked(scene: Scene, buckets: Sequence[Bucket], step: float, height: int = 130) -> str:
-    """Draw requests per second by outcome, one on top of the other."""
-    most = max((bucket.sent / step for bucket in buckets), default=0) * 1.12 or 1.0
-    rates = [[getattr(bucket, name) / step for name in OUTCOMES] for bucket in buckets]
+    """Draw what was completed in each step by outcome, one on top of the other, bursts cut off."""
+    some = sorted(bucket.completed for bucket in buckets if bucket.completed) or [1]
+    most = min(some[-1], some[len(some) // 2] * BURST) * 1.12
+    counts = [[getattr(bucket, name) for name in OUTCOMES] for bucket in buckets]
 
-    def y(rate: float) -> float:
-        return round(HEAD + height * (1 - rate / most), 1)
+    def y(count: float) -> float:
+        return round(HEAD + height * (1 - min(count / most, 1.0)), 1)
 
     parts = list(scene.behind(height))
-    parts += [_grid(y(rate), f"{rate:g}") for rate in _round_rates(most)]
-    for place, name in enumerate(OUTCOMES):
-        tops = [(sum(rate[: place + 1]), sum(rate[:place])) for rate in rates]
+    parts += [_grid(y(count), f"{count:g}") for count in _round_counts(most)]
+    for layer, name in enumerate(OUTCOMES):
+        tops = [(sum(count[: layer + 1]), sum(count[:layer])) for count in counts]
         parts.append(f'<path class="{name}" d="{_area(scene.axis, tops, step, y)}"/>')
     return _svg("chart", HEAD + height + FOOT, [*parts, *scene.over(height)])
 
@@ -183,16 +186,13 @@ def _line(
     return f"M{'L'.join(points)}" if points else ""
 
 
-def _round_rates(most: float) -> list[float]:
-    """Return 0 and up to three round numbers below `most`."""
-    power = 10.0 ** math.floor(math.log10(most))
-    step = next(power * part for part in (0.2, 0.5, 1, 2, 5) if most / (power * part) < MOST_GRID)
+def _round_counts(most: float) -> list[float]:
+    """Return 0 and up to three round numbers below `most`; counts are whole."""
+    power = 10.0 ** max(0, math.floor(math.log10(most)))
+    parts = (0.2, 0.5, 1, 2, 5) if power > 1 else (1, 2, 5)
+    step = next(power * part for part in parts if most / (power * part) < MOST_GRID)
     return [step * count for count in range(int(most / step) + 1)]
 
 
 def _power(power: int) -> str:
     return wording.duration(10.0**power).replace(".0", "")
-
-
-def _kind(mark: Mark) -> str:
-    return mark.kind if mark.kind in {"fault", "undone"} else "event"

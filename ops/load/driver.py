@@ -7,10 +7,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ops import names
 from ops.load.book import SETTLED, Book, Entity
 from ops.load.operation import Kind, Operation, Outcome
 from ops.load.plan import LoadError
-from ops.load.request import CLIENTS, Request, Sender, new_key
+from ops.load.request import CLIENTS, TOKEN_VARIABLE, Request, Sender, new_key
 from ops.load.schedule import Schedule, until
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ SEEDS_PAUSE = 0.5
 
 UNSENT = "not-sent"
 """The error of a request for which there was no room under `Plan.outstanding`."""
+
+REFUSED = frozenset({401, 403})
+"""Statuses of a service that asks for a token, or for another one: no time mends that."""
 
 UNCHANGED = (None, 503)
 """Statuses of a failed change that leave the entity as it was known; 412 says that it was not."""
@@ -75,13 +79,26 @@ class Driver:
             await self.drain(max(0.0, limit - now))
             if len(self._book):
                 break
-            if time.monotonic() + SEEDS_PAUSE > limit:
-                errors = ", ".join(sorted({one.error for one in self._early}))
-                what = f"no user could be created at {self._plan.base_url}: {errors}"
-                raise LoadError(f"{what}. Is the stack up? `make up`, or another --url.")
+            refused = all(one.status in REFUSED for one in self._early)
+            if (self._early and refused) or time.monotonic() + SEEDS_PAUSE > limit:
+                raise LoadError(self._why_none())
             await asyncio.sleep(SEEDS_PAUSE)
         if not self._plan.tokens:
             await asyncio.sleep(SETTLED)
+
+    def _why_none(self) -> str:
+        """Say why no user could be created, and what to do."""
+        refused = {one.status for one in self._early} & REFUSED
+        if refused:
+            status = refused.pop()
+            access = names.command("./holdfast access add load --scope read --scope write")
+            return (
+                f"{self._plan.base_url} asks for a token that may write ({status}): "
+                f"{TOKEN_VARIABLE}=$({access}) and the same command again."
+            )
+        errors = ", ".join(sorted({one.error for one in self._early}))
+        what = f"no user could be created at {self._plan.base_url}: {errors}"
+        return f"{what}. Is the stack up? `make up`, or another --url."
 
     async def run(self, began: float, stop: asyncio.Event) -> None:
         """Send on schedule from `began` (monotonic seconds) until it ends, or `stop` is set."""

@@ -5,7 +5,7 @@ const [charts, cursor, tip] = ["charts", "cursor", "tip"].map((id) => document.g
 function line(name, step) {
   const [ok, failed, unknown, median, longest] = step;
   const bad = (failed ? `, ${failed} failed` : "") + (unknown ? `, ${unknown} unknown` : "");
-  return `${name}: ${ok} ok${bad}; median ${median}, longest ${longest}`;
+  return `${name} completed: ${ok} ok${bad}; of those due then: median ${median}, longest ${longest}`;
 }
 
 function show(event) {

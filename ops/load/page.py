@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.load import wording
-from ops.load.chart import LEFT, RIGHT, WIDTH, Axis, Scene, labels, latencies, stacked
+from ops.load.chart import (
+    LEFT,
+    OUTCOMES,
+    RIGHT,
+    WIDTH,
+    Axis,
+    Scene,
+    labels,
+    latencies,
+    named,
+    stacked,
+)
 from ops.load.report import PERCENTILES
 
 if TYPE_CHECKING:
@@ -24,8 +35,9 @@ HERE = Path(__file__).parent
 
 def render_page(report: Report, heading: str = "Holdfast under load") -> str:
     """Return the page; `heading` says what was done to the stack."""
-    scene = Scene(Axis(report.seconds), report.marks, report.write_pause)
     line = report.timeline
+    scene = Scene(Axis(line.seconds), report.marks, report.write_pause)
+    each = wording.duration(line.step).replace(".0", "")
     style, script = ((HERE / name).read_text() for name in ("page.css", "page.js"))
     started = datetime.fromtimestamp(report.started, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"""<!doctype html>
@@ -44,16 +56,17 @@ def render_page(report: Report, heading: str = "Holdfast under load") -> str:
 {_headline(report)}
 <div id="charts">
 {labels(scene)}
-<h2>Writes per second {_legend(("ok", "ok"), ("failed", "failed"), ("unknown", "unknown"))}</h2>
+<h2>Writes completed per {each} {_legend(*((name, name) for name in OUTCOMES))}</h2>
 {stacked(scene, line.writes, line.step)}
-{_reads(report, scene)}
+{_reads(report, scene, each)}
 <h2>Latency {_latency_legend()}</h2>
 {latencies(scene, line.writes, line.reads, line.step)}
 <div id="cursor"></div>
 <div id="tip"></div>
 </div>
-<p class="note">Each request stands at the time it was due, and its latency counts from there, in
-steps of {wording.duration(line.step)}. {_shade(report.write_pause)}</p>
+<p class="note">Counts stand at the time of the answer; latencies at the time the request was due,
+from where they count. A bar that reaches the top is cut off there. {_shade(report.write_pause)}</p>
+{_unnamed(scene)}
 {_table(report)}
 {_facts(report)}
 <script id="data" type="application/json">{_data(report)}</script>
@@ -64,12 +77,12 @@ steps of {wording.duration(line.step)}. {_shade(report.write_pause)}</p>
 """
 
 
-def _reads(report: Report, scene: Scene) -> str:
+def _reads(report: Report, scene: Scene, each: str) -> str:
     """Return the chart of the reads, if there were any."""
     if not sum(report.outcomes("reads").values()):
         return ""
     chart = stacked(scene, report.timeline.reads, report.timeline.step)
-    return f"<h2>Reads per second</h2>\n{chart}"
+    return f"<h2>Reads completed per {each}</h2>\n{chart}"
 
 
 def _alarms(report: Report) -> str:
@@ -118,6 +131,14 @@ def _shade(pause: Pause | None) -> str:
     return "Shaded: the longest stretch without a successful write." if pause else ""
 
 
+def _unnamed(scene: Scene) -> str:
+    """Return the marks as a list, if some have no room for a name above the charts."""
+    if len(named(scene)) == len(scene.marks):
+        return ""
+    rows = "".join(f"<li>{mark.at:.1f} s: {escape(mark.what)}</li>" for mark in scene.marks)
+    return f"<details><summary>All that happened, in order</summary><ul>{rows}</ul></details>"
+
+
 def _table(report: Report) -> str:
     """Return counts and latencies per kind."""
     names = ["", "ok", "failed", "unknown", "ok/s", *(f"p{p:g}" for p in PERCENTILES), "max"]
@@ -143,12 +164,14 @@ def _facts(report: Report) -> str:
     late = report.generator.late
     most, all_of_them = (wording.duration(each) for each in (late.percentile(99), late.longest))
     cpu = ", ".join(f"{one.cpu:.0%}" for one in report.generator.checks)
+    quiet = wording.lateness(report)
     facts = [
         f"Errors: {_counts(report.errors)}",
         f"Sent again by their clients: {report.retried:,}; Durability: local: {report.local:,}",
         f"Instances: {_counts(report.instances)}",
         f"Requests left late: 99 % by less than {most}, all by less than {all_of_them}",
         f"CPU per process of the generator: {cpu or 'unknown'}",
+        *([quiet] if quiet else []),
     ]
     return f"<ul>{''.join(f'<li>{escape(fact)}</li>' for fact in facts)}</ul>"
 
@@ -162,7 +185,7 @@ def _data(report: Report) -> str:
     line = report.timeline
     data = {
         "step": line.step,
-        "seconds": report.seconds,
+        "seconds": line.seconds,
         "left": LEFT / WIDTH,
         "right": 1 - RIGHT / WIDTH,
         "writes": [_shown(bucket) for bucket in line.writes],

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ops.load.distortion import Distortion, distortion
 from ops.load.histogram import Histogram
 from ops.load.operation import Kind, Mark, Operation, Outcome
 from ops.load.pauses import Pause, longest_pause
-from ops.load.selfcheck import Lateness, lateness
+from ops.load.selfcheck import CPU_MOST, Lateness, lateness
 from ops.load.timeline import Timeline, nice_step, timeline
 
 if TYPE_CHECKING:
@@ -72,12 +73,19 @@ class Report:
     timeline: Timeline
     marks: Sequence[Mark]
     generator: Lateness
+    distortion: Distortion
     problems: Sequence[str]
+    machine: Sequence[str] = ()  # what it lacks, in sentences, the first of which says it all
 
     @property
     def sent(self) -> int:
         """How many requests there were."""
         return sum(sum(self.outcomes(kind).values()) for kind in BOTH)
+
+    @property
+    def starved(self) -> bool:
+        """Whether lateness is the machine's: no process of the load had as much as a core."""
+        return all(check.cpu <= CPU_MOST for check in self.generator.checks)
 
     @property
     def failed(self) -> int:
@@ -93,7 +101,8 @@ class Report:
         """Return what JSON can carry; what makes it untrustworthy comes first."""
         late = self.generator.late
         return {
-            "generator_was_the_bottleneck": list(self.generator.bottlenecks),
+            "distorted": list(self.distortion.verdict),
+            "machine_overloaded": list(self.machine),
             "problems": list(self.problems),
             "plan": asdict(self.plan),
             "started": datetime.fromtimestamp(self.started, UTC).isoformat(),
@@ -108,6 +117,7 @@ class Report:
             "instances": dict(self.instances),
             "marks": [asdict(mark) for mark in self.marks],
             "generator": {
+                "bottlenecks": [*self.generator.bottlenecks, *self.distortion.aside],
                 "late": {"p50": late.percentile(50), "p99": late.percentile(99)}
                 | {"max": late.longest},
                 "processes": [check.to_dict() for check in self.generator.checks],
@@ -120,18 +130,23 @@ class Report:
         return json.dumps(self.to_dict(), indent=1)
 
 
-def summarize(result: Result, *, step: float | None = None) -> Report:
-    """Count a load. `step`: of the timeline, in seconds; None is 0.1, or more for long loads."""
+def summarize(result: Result, *, step: float | None = None, machine: Sequence[str] = ()) -> Report:
+    """Count a load. `step`: of the timeline, in seconds; None is 0.1, or more for long loads.
+
+    `machine`: sentences on what the machine lacks (ops.machine), to stand at the report's top.
+    """
     operations = [one for one in result.operations if one.due >= 0]
     longest = max(operations, key=lambda one: one.latency, default=None)
     seconds = max([result.seconds, *(one.due for one in operations)])
+    pauses = {kind: longest_pause(operations, writes=kind == "writes") for kind in BOTH}
+    fault = any(mark.kind == "fault" for mark in result.marks)
     return Report(
         plan=result.plan,
         started=result.started,
         seconds=seconds,
         kinds=_kinds(operations, seconds),
-        write_pause=longest_pause(operations, writes=True),
-        read_pause=longest_pause(operations, writes=False),
+        write_pause=pauses["writes"],
+        read_pause=pauses["reads"],
         longest_wait=longest,
         errors=dict(Counter(_error(one) for one in operations if one.error).most_common()),
         local=sum(not one.durable and one.outcome is Outcome.OK for one in operations),
@@ -140,7 +155,9 @@ def summarize(result: Result, *, step: float | None = None) -> Report:
         timeline=timeline(operations, seconds, step or nice_step(seconds)),
         marks=sorted(result.marks, key=lambda mark: mark.at),
         generator=lateness(operations, result.checks),
+        distortion=distortion(operations, pauses, result.checks, fault=fault),
         problems=result.problems,
+        machine=machine,
     )
 
 

@@ -35,6 +35,8 @@ def render(report: Report) -> Group:
         _latencies(report),
         _facts(report),
     ]
+    if quiet := wording.lateness(report):
+        parts.append(Text(quiet, style="dim"))
     return Group(*alarms, *parts, *_marks(report))
 
 

@@ -1,4 +1,8 @@
-"""A load in equal steps of time: how much was sent, what became of it, how long it took."""
+"""A load in equal steps of time: how much was completed, what became of it, how long it took.
+
+Counts stand where requests ended: a pause is a stretch without any. Latencies stand where requests
+were due, from where they count.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ _NICE = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 3600.0)
 
 @dataclass(slots=True)
 class Bucket:
-    """The requests of one kind, writes or reads, that were due within one step."""
+    """What ended within one step, and how long those took that were due in it; of one kind."""
 
     ok: int = 0
     failed: int = 0
@@ -35,8 +39,8 @@ class Bucket:
     latencies: list[float] = field(default_factory=list)  # of all, whatever the outcome; sorted
 
     @property
-    def sent(self) -> int:
-        """How many there are."""
+    def completed(self) -> int:
+        """How many ended."""
         return self.ok + self.failed + self.unknown
 
     @property
@@ -51,17 +55,27 @@ class Bucket:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
-        counts = {"sent": self.sent, "ok": self.ok, "failed": self.failed, "unknown": self.unknown}
-        return {**counts, "p50": self.p50, "max": self.longest}
+        counts = {
+            "completed": self.completed,
+            "ok": self.ok,
+            "failed": self.failed,
+            "unknown": self.unknown,
+        }
+        return {**counts, "due": len(self.latencies), "p50": self.p50, "max": self.longest}
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Buckets of `step` seconds, the first from 0, by the time the requests were due."""
+    """Buckets of `step` seconds, the first from 0, the last with the load's last answer."""
 
     step: float
     writes: Sequence[Bucket]
     reads: Sequence[Bucket]
+
+    @property
+    def seconds(self) -> float:
+        """Where the last bucket ends."""
+        return self.step * len(self.writes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -75,20 +89,28 @@ def nice_step(seconds: float) -> float:
 
 
 def timeline(operations: Sequence[Operation], seconds: float, step: float = STEP) -> Timeline:
-    """Sort a load's operations into buckets; those of the preparation are left out."""
-    count = max(1, math.ceil(round(seconds / step, 6)))
+    """Sort a load's operations into buckets; those of the preparation are left out.
+
+    `seconds` is how long it was; the timeline is longer where answers came later.
+    """
+    mine = [one for one in operations if one.due >= 0]
+    end = max([seconds, *(max(one.due, one.completed) for one in mine)])
+    count = max(1, math.ceil(round(end / step, 6)))
     writes, reads = ([Bucket() for _ in range(count)] for _ in range(2))
-    for one in operations:
-        if one.due >= 0:
-            buckets = reads if one.kind is Kind.READ else writes
-            _put(buckets[min(int(one.due / step + ROUNDING), count - 1)], one)
+
+    def at(buckets: Sequence[Bucket], moment: float) -> Bucket:
+        return buckets[min(int(moment / step + ROUNDING), count - 1)]
+
+    for one in mine:
+        buckets = reads if one.kind is Kind.READ else writes
+        at(buckets, one.due).latencies.append(one.latency)
+        _count(at(buckets, one.completed), one)
     for bucket in (*writes, *reads):
         bucket.latencies.sort()
     return Timeline(step, writes, reads)
 
 
-def _put(bucket: Bucket, one: Operation) -> None:
-    bucket.latencies.append(one.latency)
+def _count(bucket: Bucket, one: Operation) -> None:
     match one.outcome:
         case Outcome.OK:
             bucket.ok += 1

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ops.load.report import Report
 
 BOTTLENECK = "The generator was the bottleneck: these numbers are partly its own."
+STARVED = "This machine was too busy to send and hear on time: these numbers are partly its own."
 INCOMPLETE = "The load did not go as planned: something is missing here."
 
 
@@ -30,8 +31,21 @@ def pause(found: Pause | None) -> str:
 
 def warnings(report: Report) -> list[tuple[str, list[str]]]:
     """Return what makes the report untrustworthy: titles and their reasons."""
-    found = [(BOTTLENECK, list(report.generator.bottlenecks)), (INCOMPLETE, list(report.problems))]
+    whose = STARVED if report.starved else BOTTLENECK
+    found = [
+        ("".join(report.machine[:1]), list(report.machine[1:])),
+        (whose, list(report.distortion.verdict)),
+        (INCOMPLETE, list(report.problems)),
+    ]
     return [(title, reasons) for title, reasons in found if reasons]
+
+
+def lateness(report: Report) -> str:
+    """Return a line on lateness that changes no statement of the report; nothing without any."""
+    told = [*report.generator.bottlenecks, *report.distortion.aside]
+    if not told or report.distortion.verdict:
+        return ""
+    return f"Late, but not so that it changes the verdict: {' '.join(told)}"
 
 
 def title(report: Report) -> str:

@@ -177,6 +177,31 @@ def test_a_load_with_a_token() -> None:
 
 
 @pytest.mark.usefixtures("locked")
+@pytest.mark.parametrize("command", [["load", "--seconds", "2"], ["drill", "app-killed"]])
+def test_a_load_without_a_token_is_told_to_bring_one(command: list[str]) -> None:
+    """Not asked whether the stack is up."""
+    environment = {name: value for name, value in os.environ.items() if name != "HOLDFAST_TOKEN"}
+    done = subprocess.run(
+        ["./holdfast", *command], cwd=ROOT, env=environment, capture_output=True, text=True,
+        check=False, timeout=UP_LIMIT,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "asks for a token that may write (401)" in done.stderr
+    assert "HOLDFAST_TOKEN=$(./holdfast access add" in done.stderr
+
+
+@pytest.mark.usefixtures("locked")
+def test_standard_output_of_a_new_token_is_the_token() -> None:
+    """As `TOKEN=$(./holdfast access add ...)` wants it."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    try:
+        token = run("./holdfast", "access", "add", name, "--scope", "write").strip()
+        wait_until("the token to work", RESUME_LIMIT, lambda: _all(token, 201))
+    finally:
+        run("./holdfast", "access", "remove", name)
+
+
+@pytest.mark.usefixtures("locked")
 async def test_a_rate_belongs_to_a_token() -> None:
     """One that is ahead by two seconds waits for them; another of the same address does not."""
     async with asyncio.timeout(CLIENT_TIMEOUT):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +24,9 @@ from tests.stack.support import (
     start,
     wait_until,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMMAND_LIMIT = 180.0
 """Seconds for one command; the longest here takes ten."""
@@ -54,7 +60,7 @@ def test_status_of_a_whole_stack() -> None:
 
 
 def test_status_of_a_degraded_stack() -> None:
-    """Exit code 3, what is wrong in a sentence, and the runbook's heading."""
+    """Exit code 3, what is wrong in a sentence, a command that mends it, and the heading."""
     victim = standby()
     kill(victim)
     wait_until(
@@ -64,7 +70,25 @@ def test_status_of_a_degraded_stack() -> None:
     assert done.returncode == 3
     assert f"is on {primary()} alone" in " ".join(done.stdout.split())
     assert "Commits are on one node only" in done.stdout
+    assert f"  $ docker start {victim}\n" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     start(victim)
+
+
+def test_status_needs_no_packages(tmp_path: Path) -> None:
+    """The launcher with an interpreter that has the standard library alone, and `make` the same."""
+    wait_until("a whole stack", REDUNDANT_LIMIT, lambda: snapshot.take().whole)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python)}
+    for command in (["./holdfast", "status"], ["make", "--silent", "status"]):
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+            timeout=COMMAND_LIMIT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("all is well\n")
 
 
 def test_failover_to_a_chosen_node() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import farewell
 from service import errors
 from service.api.problems import FRAMEWORK, OTHERWISE, VALIDATION
 from service.app import create_app
@@ -74,6 +75,24 @@ def test_links_lead_somewhere(document: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", there.read_text(), flags=re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
             assert anchor in anchors, target
+
+
+def test_no_two_texts_create_the_same_user() -> None:
+    """Whoever follows one text after another is not told 409: each has addresses of its own.
+
+    One that is sent again with its Idempotency-Key is one user.
+    """
+    told = {str(path): (ROOT / path).read_text() for path in DOCUMENTS}
+    told["make up"] = farewell.text(Path("secrets"))
+    created: dict[str, set[tuple[str, str]]] = {}
+    for name, text in told.items():
+        for command in re.findall(r"curl (?:.*\\\n)*.*", text):
+            key = re.search(r"idempotency-key: \\?\"([^\"\\]+)", command)
+            for address in re.findall(r"-d [\"']\{\\?\"email\\?\": \\?\"([^\"$\\]+)\\?\"", command):
+                once = key[1] if key else f"{len(created.get(address, ()))}"
+                created.setdefault(address, set()).add((name, once))
+    assert len(created) >= 4
+    assert {address: where for address, where in created.items() if len(where) > 1} == {}
 
 
 @pytest.mark.parametrize(

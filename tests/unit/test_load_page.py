@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 
 from ops.load import wording
+from ops.load.chart import HEAD, Axis
 from ops.load.operation import Kind, Mark, Operation, Outcome
 from ops.load.page import render_page
 from ops.load.plan import Plan
@@ -26,7 +27,8 @@ def result(*marks: Mark, late: float = 0.0, reads: bool = True) -> Result:
         outcome = Outcome.FAILED if number == 70 else Outcome.OK
         kind = Kind.READ if reads and number % 2 else Kind.CREATE
         error = EVIL if number == 70 else ""
-        operations.append(Operation(kind, "e", due, due + late, due + latency, outcome, 200, error))
+        sent, done = due + late, due + late + latency
+        operations.append(Operation(kind, "e", due, sent, done, outcome, 200, error))
     checks = [SelfCheck(0)]
     return Result(Plan(seconds=10.0), 1e9, 10.0, operations, list(marks), checks, [])
 
@@ -74,6 +76,22 @@ def test_the_charts_are_valid() -> None:
         assert "nan" not in chart
 
 
+def test_a_pause_is_a_gap_and_what_follows_is_cut_off() -> None:
+    """Nothing stands in the pause; fifty answers at once leave one or two a step to be seen."""
+    held = [
+        Operation(Kind.CREATE, "e", due / 50, due / 50, max(due / 50, 3.0), Outcome.OK)
+        for due in range(500)
+        if not 1.0 < due / 50 < 2.0
+    ]
+    drawn = page(Result(Plan(seconds=10.0), 1e9, 10.0, held, [], [SelfCheck(0)], []))
+    (path,) = re.findall(r'path class="ok" d="([^"]*)"', drawn)[:1]
+    bars = [tuple(map(float, bar)) for bar in re.findall(r"M(\S+) \S+V(\S+)H(\S+)V", path)]
+    assert min(left for left, _, _ in bars) == Axis(10.0).x(3.0)
+    tops = [top for _, top, _ in bars]
+    assert tops[0] == HEAD  # the burst
+    assert 0.1 < (HEAD + 130 - tops[9]) / 130 < 0.2
+
+
 def test_the_page_needs_nothing_else() -> None:
     """No address but the service's in its description."""
     drawn = page(result()).replace(Plan().base_url, "")
@@ -82,14 +100,16 @@ def test_the_page_needs_nothing_else() -> None:
     assert "@import" not in drawn
 
 
-def test_a_bottleneck_stands_at_the_top() -> None:
-    """Before the heading."""
-    drawn = page(result(late=0.1))
-    assert 0 < drawn.index(wording.BOTTLENECK) < drawn.index("<h1>")
-    assert wording.BOTTLENECK not in page(result())
+def test_what_changes_the_verdict_stands_at_the_top() -> None:
+    """Before the heading, in red; what changes nothing stands below, in a line."""
+    drawn = page(result(late=3.0))
+    assert 0 < drawn.index(wording.STARVED) < drawn.index("<h1>")
+    quiet = page(result(Mark(3.0, "kill", "fault"), late=0.1))
+    assert 'class="alarm"' not in quiet
+    assert quiet.index("<h1>") < quiet.index("Late, but not so that it changes the verdict")
 
 
 def test_a_page_without_reads_or_without_anything() -> None:
     """What there was not is not drawn."""
-    assert "Reads per second" not in page(result(reads=False))
+    assert "Reads completed" not in page(result(reads=False))
     assert "<svg" in page(Result(Plan(), 1e9, 0.0, [], [], [], []))

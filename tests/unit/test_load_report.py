@@ -102,13 +102,20 @@ def test_the_numbers() -> None:
     assert report.instances == {"app1": 4}
 
 
-def test_the_timeline_goes_by_due_time() -> None:
-    """A request stands where it was due, not where it was answered."""
-    line = timeline([one(0.3, 5.0), one(0.39), one(0.95, kind=Kind.READ)], seconds=1.0)
-    assert [bucket.sent for bucket in line.writes] == [0, 0, 0, 2, 0, 0, 0, 0, 0, 0]
-    assert (line.writes[3].p50, line.writes[3].longest) == pytest.approx((0.01, 5.0))
+def test_a_pause_is_seen_in_the_timeline() -> None:
+    """Requests are counted where they end; how long they took stands where they were due."""
+    line = timeline([one(0.3, 0.5), one(0.39, 0.5), one(0.95, kind=Kind.READ)], seconds=1.0)
+    assert [bucket.completed for bucket in line.writes] == [0, 0, 0, 0, 0, 0, 0, 0, 2, 0]
+    assert (line.writes[3].p50, line.writes[3].longest) == pytest.approx((0.5, 0.5))
     assert line.reads[9].to_dict()["ok"] == 1
     assert line.reads[0].to_dict()["p50"] is None
+
+
+def test_the_timeline_ends_with_the_last_answer() -> None:
+    """A request that is answered after the load's end is not counted before it was."""
+    line = timeline([one(0.9, 1.0)], seconds=1.0)
+    assert (len(line.writes), line.seconds) == (19, pytest.approx(1.9))
+    assert line.writes[18].completed == 1
 
 
 def test_long_loads_have_longer_steps() -> None:
@@ -117,21 +124,68 @@ def test_long_loads_have_longer_steps() -> None:
     assert all(seconds / nice_step(seconds) <= MOST_STEPS for seconds in (200, 3600, 86400))
 
 
+LATE = [one(number / 10, 0.11, late=0.1) for number in range(100)]
+HELD = [one(number / 10, max(0.01, 5.0 - number / 10) + 0.11, late=0.1) for number in range(100)]
+
+
 @pytest.mark.parametrize(
     ("load", "sentence"),
     [
-        (result(one(0.0, 0.1, late=0.1)), "1 % of the requests left more than 100 ms late."),
-        (result(*[one(0.0)] * 200, one(1.0, 0.7, late=0.7)), "A request left 700 ms late."),
-        (result(one(0.0), cpu=0.97), "Process 0 took 97% of a core."),
+        (result(*[one(0.0)] * 200, one(1.0, 0.7, late=0.7)), "700 ms of 700 ms"),
+        (result(one(0.0), one(0.1, 0.9, late=0.9), one(1.2)), "In the longest pause of writes"),
+        (result(*LATE), "p99 of writes is 110 ms from when they were due, 10 ms from when they le"),
     ],
+    ids=["the longest latency", "a pause", "p99"],
 )
-def test_a_bottleneck_stands_at_the_top(load: Result, sentence: str) -> None:
+def test_lateness_that_changes_the_verdict_stands_at_the_top(load: Result, sentence: str) -> None:
     """In the text and in JSON; the page has its own test."""
     report = summarize(load)
-    assert report.generator.bottlenecks == [sentence]
+    assert any(sentence in each for each in report.distortion.verdict)
+    assert wording.STARVED.upper() in text(load).splitlines()[0]
+    assert sentence in " ".join(text(load).split())
+    assert next(iter(json.loads(report.to_json()).items()))[1] == report.distortion.verdict
+
+
+def test_a_generator_without_a_core_to_spare_is_the_bottleneck() -> None:
+    """Where its processes took little of a core and were late, it is the machine's lateness."""
+    load = result(*LATE, cpu=0.97)
     assert wording.BOTTLENECK.upper() in text(load).splitlines()[0]
-    assert sentence in text(load)
-    assert next(iter(json.loads(report.to_json()).items()))[1] == [sentence]
+    assert wording.STARVED.upper() not in text(load)
+
+
+def test_lateness_that_changes_nothing_is_a_quiet_line() -> None:
+    """A tenth of a second in a pause of five; p99 is an aside where a fault struck."""
+    load = result(*HELD)
+    load.marks.append(Mark(1.0, "kill -9", "fault"))
+    assert summarize(load).distortion.verdict == []
+    shown = text(load)
+    assert shown.startswith("0 of 100 requests failed")
+    assert "Late, but not so that it changes the verdict: 1 % of the requests left" in shown
+    load = result(*LATE)
+    load.marks.append(Mark(1.0, "kill -9", "fault"))
+    assert summarize(load).distortion.verdict == []
+    assert "p99 of writes is 110 ms" in " ".join(text(load).split())
+
+
+def test_a_slow_service_is_not_called_late() -> None:
+    """However slow: its requests left on time."""
+    report = summarize(result(*[one(number / 10, 0.9) for number in range(100)]))
+    assert (report.distortion.verdict, report.distortion.aside) == ([], [])
+
+
+def test_an_event_loop_that_lags_is_seen_in_p99() -> None:
+    """Requests leave on time and answers are heard of late."""
+    load = result(*[one(number / 10, 0.1) for number in range(100)])
+    for _ in range(100):
+        load.checks[0].lag.add(0.09)
+    assert "the event loop lagged 90 ms" in summarize(load).distortion.verdict[0]
+
+
+def test_a_machine_that_is_overloaded_stands_at_the_top() -> None:
+    """What was measured before the load, in text and JSON."""
+    report = summarize(result(one(0.0)), machine=["Overloaded.", "1 processor."])
+    assert wording.warnings(report) == [("Overloaded.", ["1 processor."])]
+    assert json.loads(report.to_json())["machine_overloaded"] == ["Overloaded.", "1 processor."]
 
 
 def test_a_generator_that_kept_up_is_not_accused() -> None:

@@ -254,3 +254,19 @@ def test_calibration_finds_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     found = calibrate(seconds=0.3, note=lambda step: told.append(step.rate))
     assert told == [step.rate for step in found.steps]
     assert found.rate in {0.0, 200.0}  # a busy machine may keep none
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_service_that_asks_for_a_token_is_called_that(status: int) -> None:
+    """At once, with the variable and the command that makes one; not "is the stack up?"."""
+
+    async def refuse(_: Asked) -> Answer | None:
+        return Answer(status, {"type": "urn:holdfast:problem:unauthorized"})
+
+    begun = time.monotonic()
+    with serving(NullServer(refuse)) as url, pytest.raises(LoadError) as refused:
+        Run(Plan(base_url=url)).start()
+    assert "HOLDFAST_TOKEN=$(./holdfast access add" in str(refused.value)
+    assert f"({status})" in str(refused.value)
+    assert "stack up" not in str(refused.value)
+    assert time.monotonic() - begun < driver.SEEDS_LIMIT

@@ -77,7 +77,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_named(case: str) -> None:
-    """With a heading that the runbook has, and the stack does not count as whole."""
+    """With a command, a heading that the runbook has, and the stack does not count as whole."""
     snapshot, heading = WRONG[case]
     found = diagnose(snapshot)
     assert any(heading in problem.heading for problem in found)
@@ -85,6 +85,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
     headings = (ROOT / RUNBOOK).read_text().splitlines()
     for problem in found:
         assert f"## {problem.heading}" in headings
+        assert problem.command.split()[0] in {"docker", "./holdfast", "make"}
 
 
 def test_a_cluster_that_is_about_to_change_is_not_redundant() -> None:

@@ -161,7 +161,7 @@ def soak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseExcep
 
     def run(end: BaseException) -> Drill:
         monkeypatch.setattr(runner, "Session", lambda *_: Broken(end))
-        return runner.run_random(Plan(), 1.0, 7, tmp_path, lambda _: None)
+        return runner.run_random(Plan(), runner.Soak(1.0, 7), tmp_path, lambda _: None)
 
     return run
 

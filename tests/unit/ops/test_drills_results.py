@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ops.cli import drilled
+from ops.cli.output import Exit
 from ops.drills.faults import FAULTS, Fault, Targets
 from ops.drills.history import History, HistoryError, Row, load, save
 from ops.drills.markdown import machine, table, totals, verdict
@@ -285,6 +287,42 @@ def test_sentences_on_all_sessions() -> None:
 def test_results_name_their_machine() -> None:
     """As far as it matters for the numbers."""
     assert re.fullmatch(r"[1-9]\d* cores for stack and load together, Linux \d\S+", machine())
+
+
+@pytest.mark.parametrize(
+    ("drills", "not_run", "code"),
+    [
+        ([{}], [], None),
+        ([{"judged": Judged(1, 1, 0, 0, 1, 0, 0, 0, 0, ["lost"])}], [], Exit.UNSOUND),
+        ([{}], ["f, run 1: no standby"], Exit.FAILED),
+    ],
+)
+def test_the_command_says_what_came_of_it(
+    drills: list[dict[str, Any]],
+    not_run: list[str],
+    code: int | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A row for each fault, the verdict, the page with what the machine lacks, and a code."""
+    kept = drilled.Kept(tmp_path, tmp_path / "new" / "table.md")
+    several = [replace(drill({"app-killed": {}}), **changes) for changes in drills]
+
+    def tell() -> None:
+        drilled._told(several, not_run, ["Overloaded.", "1 processor."], kept, as_json=False)
+
+    if code is None:
+        tell()
+    else:
+        with pytest.raises(SystemExit) as ended:
+            tell()
+        assert ended.value.code == code
+    said = capsys.readouterr().out
+    assert said.splitlines()[0].split() == " ".join(drilled.HEADINGS).split()
+    assert said.splitlines()[1].startswith("app-killed  ")
+    assert f"Lost: {several[0].judged.lost}." in said
+    assert [f"Not run: {each}" for each in not_run] == re.findall("Not run: .*", said)
+    assert "Overloaded. 1 processor." in (tmp_path / "new" / "table.md").read_text()
 
 
 # ---------------------------------------------------------------- the file of a history

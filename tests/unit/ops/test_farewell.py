@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from ops import farewell, settings
+from ops.cli.main import app
+
+SECRETS = Path("deploy/compose/secrets")
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +27,7 @@ def test_of_the_first_stack() -> None:
     assert "http://localhost:8080/api/users" in said
     assert "docker kill $(make -s primary)" in said
     assert "docker start postgres1 postgres2" in said
-    assert '{"email": "grace@example.org"' in said
+    assert '{"email": "barbara@example.org"' in said
 
 
 def test_of_another_stack(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +44,36 @@ def test_of_another_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "172.30.2.0/24 (virtual IP 172.30.2.100)" in said
     commands = [word for word in said.split("`") if "make" in word]
     assert all("NAME=second" in word for word in commands)
+
+
+def command(text: str, name: str) -> list[str]:
+    """The words of the first such command in a text, its continued lines included."""
+    found = re.search(rf"{re.escape(name)}(?:.*\\\n)*.*", text)
+    assert found is not None
+    return shlex.split(found[0].replace("\\\n", " "))
+
+
+def test_an_open_stack_is_told_without_tokens() -> None:
+    """The request has what it needs, and no more."""
+    text = farewell.text(SECRETS)
+    assert "TOKEN" not in text
+    assert command(text, "curl")[-1].startswith('{"email": ')
+
+
+@pytest.mark.parametrize("access", ["writes", "all"])
+def test_a_stack_that_asks_for_tokens_says_how_to_make_one(access: str) -> None:
+    """With a command that there is, and a request that sends it."""
+    text = farewell.text(SECRETS, access)
+    assert "authorization: Bearer $TOKEN" in command(text, "curl")
+    made = re.search(r"TOKEN=\$\(\./holdfast (.*)\)", text)
+    assert made is not None
+    assert vars(app.parser().parse_args(made[1].split()))["scope"] == ["read", "write"]
+    assert f"ACCESS={access}" in text
+    assert "HOLDFAST_TOKEN" in text
+
+
+def test_what_the_machine_lacks_is_the_last_thing_said() -> None:
+    """It is what is read."""
+    assert farewell.text(SECRETS, None, ["Too small.", "1 processor."]).endswith(
+        "  ! Too small.\n  ! 1 processor."
+    )

@@ -61,7 +61,7 @@ def test_a_bad_name_is_refused(
     monkeypatch.setenv("NAME", name)
     with pytest.raises(StackError):
         names.stack()
-    assert main(["status"]) == 1
+    assert main(["primary"]) == 1
     assert f"NAME is '{name}'" in capsys.readouterr().err
 
 

@@ -101,6 +101,20 @@ def test_a_drill_keeps_what_its_clients_saw(session: Session, tmp_path: Path) ->
     assert session.given == [PLAN, FAULT.load, "over"]
 
 
+def test_what_the_machine_lacks_stands_at_the_top_of_each_page(
+    session: Session,  # noqa: ARG001 - it stands for the stack
+    tmp_path: Path,
+) -> None:
+    """As a statement on the machine, not on the generator."""
+    lacks = ["This machine is overloaded.", "1 processor."]
+    runner.run_one(FAULT, PLAN, tmp_path, lacks)
+    for name in ("plain", "careful"):
+        page = (tmp_path / f"{name}.html").read_text()
+        assert "<strong>This machine is overloaded.</strong><br>1 processor." in page
+        assert page.index("1 processor.") < page.index("<h1>")
+        assert "generator was the bottleneck" not in page
+
+
 def test_what_a_load_misses_is_a_problem_of_its_drill(session: Session, tmp_path: Path) -> None:
     """Of each client; a fault that could not be applied as well, and comes first."""
     assert runner.run_one(FAULT, PLAN, tmp_path).problems == ["late", "late"]
@@ -141,7 +155,7 @@ def test_a_soak_ends_after_its_minutes(
     keep = tmp_path / "some" / "where"
     for _ in range(2):
         session.now, session.strikes = 0.0, []
-        runner.run_random(PLAN, minutes, 7, keep, told.append)
+        runner.run_random(PLAN, runner.Soak(minutes, 7), keep, told.append)
     assert len(session.strikes) == strikes
     assert len(quiet) == len(told) == 2 * strikes  # the same in both runs
     drawn = runner.draw(7)

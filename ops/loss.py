@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops import cluster, names, operate, snapshot
+from ops import cluster, events, names, operate, snapshot
 from ops.console import StackError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
     from ops.snapshot import Node, Snapshot
 
 PROMOTED_LIMIT = 90.0
@@ -36,11 +38,11 @@ LOCAL_COMMITS = re.compile(
 )
 """How many, and since when an instance counts: seconds of the Unix epoch."""
 
-LAST = """
-    SELECT coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()),
-           extract(epoch FROM pg_last_xact_replay_timestamp())
-"""
-"""Where a standby's WAL ends, and when the last transaction in it was committed."""
+ALONE = "wait_primary"
+"""The state of a primary that no commit of which waits for a standby."""
+
+EVENTS = 1000
+"""The monitor's entries that are looked through; a failover makes 20."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,20 @@ class Loss:
 
     node: str
     given_up: tuple[str, ...]  # the nodes that the monitor is to forget
-    wal: int | None  # bytes that the last primary had reported and the node lacks; None: not known
+    wal: int  # bytes that they had reported, at least, and the node had not
     writes: int | None  # answered `Durability: local`, at most; None: nobody knows
-    since: datetime | None  # the node's last transaction was committed then
+    since: datetime | None  # the primary was alone from then on; None: nobody knows
 
     @property
     def words(self) -> str:
         """Say it in two sentences, for who has to decide."""
         many = "an unknown number of" if self.writes is None else f"at most {self.writes:,}"
         then = "" if self.since is None else f" since {self.since:%Y-%m-%d %H:%M:%S} UTC"
-        size = "" if self.wal is None else f", {self.wal:,} bytes of WAL"
         gone = " and ".join(self.given_up)
         return (
             f"{self.node} becomes the primary as it is. Acknowledged writes that only {gone} had "
-            f"are given up: {many} (those answered `Durability: local`){then}{size}."
+            f"are given up: {many} (those answered `Durability: local`){then}, "
+            f"{self.wal:,} bytes of WAL."
         )
 
 
@@ -74,12 +76,13 @@ def estimate(node: str) -> Loss:
     now = snapshot.take()
     target = _candidate(now, node)
     others = [each for each in now.nodes if each is not target]
-    lsn, since = _last(node)
-    ahead = max((_bytes(each.lsn) for each in others), default=None)
+    given_up = tuple(each.name for each in others if not _runs(now, each.name))
+    since = _alone_since(given_up)
+    ahead = max((_bytes(each.lsn) for each in others), default=0)
     return Loss(
         node=node,
-        given_up=tuple(each.name for each in others if not _runs(now, each.name)),
-        wal=None if ahead is None or lsn is None else max(0, ahead - lsn),
+        given_up=given_up,
+        wal=max(0, ahead - _bytes(target.lsn)),
         writes=_local_commits(since),
         since=since,
     )
@@ -147,14 +150,15 @@ def _runs(now: Snapshot, name: str) -> bool:
     return any(each.name == name and each.state == "running" for each in now.containers)
 
 
-def _last(node: str) -> tuple[int | None, datetime | None]:
-    """Return where the node's WAL ends, and when its last transaction was; None: it is silent."""
-    text = cluster.ask(node, "psql", "--no-psqlrc", "-qAtd", "postgres", "-c", LAST).strip()
-    lsn, _, epoch = text.partition("|")
-    return (
-        _bytes(lsn) if lsn else None,
-        datetime.fromtimestamp(float(epoch), UTC) if epoch else None,
-    )
+def _alone_since(lost: Iterable[str]) -> datetime | None:
+    """Return when the last of these to be the primary began to go on alone; None: nobody knows."""
+    since = None
+    for event in events.recent(EVENTS):
+        if event.node in lost and event.goal == ALONE:
+            since = since or event.time
+        elif event.node in lost and event.goal == "primary":
+            since = None
+    return since
 
 
 def _bytes(lsn: str) -> int:

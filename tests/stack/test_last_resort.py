@@ -69,21 +69,18 @@ def test_acknowledged_writes_are_given_up_by_a_person_alone() -> None:
     kept = other(lost)
     with Writer() as before:
         before.await_writes()
+    began = datetime.now(UTC)
     kill(kept)
     wait_until("a primary that goes on alone", RESUME_LIMIT, goes_on_alone)
-    began = datetime.now(UTC)
     with Writer() as alone:
         alone.await_writes(GIVEN_UP)
     kill(lost)
     start(kept)
-    wait_until(f"{kept} to answer", RESUME_LIMIT, lambda: loss.estimate(kept).since is not None)
-
     found = loss.estimate(kept)
     assert found.given_up == (lost,)
-    assert found.wal is not None
     assert found.wal > 0
     assert found.since is not None
-    assert found.since < began + timedelta(seconds=1)
+    assert began - timedelta(seconds=1) < found.since < datetime.now(UTC)
     assert found.writes is None or found.writes >= len(alone.acknowledged)
 
     asked = accept_loss(kept)

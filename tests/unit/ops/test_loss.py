@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ops import loss
 from ops.cluster import Container
 from ops.console import StackError
+from ops.events import Event
 from ops.snapshot import Node, Snapshot
 
 LOST = Node("postgres1", "wait_primary", "wait_primary", healthy=False, lsn="0/3000100", timeline=1)
@@ -19,6 +20,22 @@ holdfast_database_local_commits_total 3.0
 # TYPE holdfast_database_local_commits_created gauge
 holdfast_database_local_commits_created {created}
 """
+
+ALONE = datetime.fromtimestamp(1764200000.5, UTC)
+
+
+def seen(seconds: float, node: str, goal: str) -> Event:
+    """Return what the monitor decided, so many seconds after ALONE."""
+    return Event(0, ALONE + timedelta(seconds=seconds), node, "", goal, "")
+
+
+SEEN = [
+    seen(-90, "postgres1", "wait_primary"),
+    seen(-80, "postgres1", "primary"),
+    seen(-1, "postgres2", "wait_primary"),
+    seen(0, "postgres1", "wait_primary"),
+    seen(1, "postgres1", "wait_primary"),
+]
 
 
 def snapshot(
@@ -35,12 +52,12 @@ def snapshot(
 def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A stack whose primary is gone; the answers of its containers, by name."""
     answers = {
-        "postgres2": "0/3000000|1764200000.5\n",
         "app1": COUNTED.format(created="1.7641e+09"),
         "app2": COUNTED.format(created="1.7641e+09"),
     }
     monkeypatch.setattr(loss.cluster, "ask", lambda container, *_: answers[container])
     monkeypatch.setattr(loss.snapshot, "take", lambda: snapshot(LOST, KEPT))
+    monkeypatch.setattr(loss.events, "recent", lambda _: SEEN)
     return answers
 
 
@@ -52,7 +69,7 @@ def test_what_is_given_up_is_said(stack: dict[str, str]) -> None:
         given_up=("postgres1",),
         wal=0x100,
         writes=6,
-        since=datetime.fromtimestamp(1764200000.5, UTC),
+        since=ALONE,
     )
     assert "at most 6 (those answered" in found.words
     assert "since 2025-11-26 23:33:20 UTC" in found.words
@@ -71,12 +88,15 @@ def test_an_instance_that_did_not_count_from_the_beginning_makes_it_unknown(
     assert "an unknown number of" in found.words
 
 
-def test_a_silent_node_does_not_say_since_when(stack: dict[str, str]) -> None:
-    """Then nobody knows how many either."""
-    stack["postgres2"] = ""
+def test_who_was_never_seen_alone_leaves_it_unknown(
+    stack: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monitor may have lost its data meanwhile."""
+    monkeypatch.setattr(loss.events, "recent", lambda _: SEEN[:3])
     found = loss.estimate("postgres2")
-    assert (found.wal, found.since, found.writes) == (None, None, None)
-    assert "Durability: local`)." in found.words
+    assert (found.wal, found.since, found.writes) == (0x100, None, None)
+    assert "Durability: local`), 256 bytes" in found.words
+    assert stack
 
 
 @pytest.mark.parametrize(
@@ -103,4 +123,4 @@ def test_nothing_is_given_up_that_need_not_be(
     with pytest.raises(StackError, match=said):
         loss.estimate(node)
     with pytest.raises(StackError, match=said):
-        loss.accept(loss.Loss(node, ("postgres1",), None, None, None))
+        loss.accept(loss.Loss(node, ("postgres1",), 0, None, None))

@@ -23,8 +23,9 @@ ONE_SHOT = "db-migrate"
 EDGE = "vip-access"
 MONITOR = "pg-monitor"
 CLIENT = "psql-client"
+MAKER = "certificates"
 
-MEMBERS = (MONITOR, *NODES, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT)
+MEMBERS = (MONITOR, *NODES, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER)
 """Everything that has a container."""
 
 EDGE_LIMIT = 2.0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import cluster, names
+from ops.certificates import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Problem:
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
     """Return what is wrong, the worst first; nothing when all is well."""
-    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _backends, _containers)
+    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _backends, _containers, _ends)
     return [problem for check in checks for problem in check(snapshot)]
 
 
@@ -122,6 +123,17 @@ def _containers(snapshot: Snapshot) -> Iterator[Problem]:
         if not container.ready:
             what = f"Container {names.container(container.name)}: {container.condition}."
             yield Problem(what, "A container is down", _wake(container))
+
+
+def _ends(snapshot: Snapshot) -> Iterator[Problem]:
+    renew = names.command("./holdfast certificates renew")
+    for one in snapshot.certificates:
+        if one.left <= 0:
+            what = f"The certificate of {one.name} has ended: whoever verifies it is refused."
+            yield Problem(what, "A certificate has ended, or is about to", renew)
+        elif one.late:
+            what = f"The certificate of {one.name} ends in {span(one.left)} and was not renewed."
+            yield Problem(what, "A certificate has ended, or is about to", renew)
 
 
 def _wake(container: cluster.Container) -> str:

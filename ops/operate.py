@@ -104,7 +104,7 @@ def restart_rolling(say: Callable[[str], None]) -> None:
             _docker(STOP_LIMIT, "restart", names.container(name))
         await_whole()
         verb = "reloaded" if name == cluster.EDGE else "restarted"
-        say(f"{name:<11} {verb}, all whole again after {time.monotonic() - begun:.1f} s")
+        say(f"{name:<12} {verb}, all whole again after {time.monotonic() - begun:.1f} s")
 
 
 def restart_order(now: Snapshot) -> list[str]:
@@ -112,7 +112,7 @@ def restart_order(now: Snapshot) -> list[str]:
     spare_proxies = [name for name in cluster.PROXIES if name != now.vip_holder]
     standbys = [node.name for node in now.nodes if node.name != now.primary]
     last = [name for name in (now.vip_holder, now.primary) if name]
-    first = [cluster.CLIENT, cluster.EDGE, cluster.MONITOR, *cluster.APPS]
+    first = [cluster.MAKER, cluster.CLIENT, cluster.EDGE, cluster.MONITOR, *cluster.APPS]
     return [*first, *spare_proxies, *standbys, *last]
 
 

@@ -1,8 +1,9 @@
 """The stack's secrets: random files, made at the first `make up`, readable by their owner alone.
 
-Containers have them mounted as Compose secrets, which means by inode: whoever changes one writes it
-in place, and the containers take it up within seconds. One that is replaced by another file, or
-that is another checkout's, makes `make up` recreate its containers (`digest`).
+Containers have them mounted as Compose secrets, which means by inode. Whoever changes a password
+writes it in place; certificates and tokens are in folders, so that they can be replaced in one
+step. Containers take either up within seconds. A file or folder that is another one, as another
+checkout's is, makes `make up` recreate its containers (`digest`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ READERS = 471100
 """The group of every process in a container that reads a secret (compose.yaml, `group_add`), and of
 nobody on the host."""
 
+CERTIFICATES = 471106
+"""The user of the container that makes certificates, where it may be another one than ours."""
+
 
 class SecretFiles:
     """The folder of secrets."""
@@ -59,10 +63,8 @@ class SecretFiles:
                 path.write_text(secrets.token_urlsafe(RANDOM_BYTES))
             _hand_over(path)
         self._make_stats_password()
-        self.certificates.mkdir(mode=0o700, exist_ok=True)
-        digests = self.folder / tokens.FILE
-        digests.touch()
-        _hand_over(digests)
+        self._make_tokens()
+        self._make_certificates_folder()
 
     def _make_stats_password(self) -> None:
         """Make the password, for us, and the file with its digest, for nginx."""
@@ -75,13 +77,30 @@ class SecretFiles:
             users.write_bytes(_user_line(path.read_bytes()))
         _hand_over(users)
 
-    def hand_over_certificates(self) -> None:
-        """Let the containers read theirs. The CA's key is nobody's but ours."""
-        _hand_over(self.certificates / "ca.crt")
-        for member in self.certificates.iterdir():
-            if member.is_dir():
-                for path in (member, *member.iterdir()):
-                    _hand_over(path)
+    def _make_tokens(self) -> None:
+        """Make the folder of tokens; versions before had the file alone."""
+        file, before = self.folder / tokens.PATH, self.folder / tokens.FILE
+        file.parent.mkdir(exist_ok=True)
+        if before.is_file():
+            before.replace(file)
+        file.touch()
+        _hand_over(file)
+        _hand_over(file.parent)
+
+    def _make_certificates_folder(self) -> None:
+        """Make it, and all that is there, belong to who writes in it (`certificates_user`)."""
+        self.certificates.mkdir(mode=0o700, exist_ok=True)
+        if os.geteuid() == 0:
+            for path in (self.certificates, *self.certificates.rglob("*")):
+                os.chown(path, CERTIFICATES, READERS, follow_symlinks=False)
+
+    @property
+    def certificates_user(self) -> str:
+        """The user and group that make certificates in a container, as Docker wants them.
+
+        Only root can give files away: otherwise they stay ours. The group may read them.
+        """
+        return f"{os.geteuid() or CERTIFICATES}:{READERS}"
 
     def rotate(self, name: str) -> None:
         """Write another password."""
@@ -93,7 +112,7 @@ class SecretFiles:
     def digest(self) -> str:
         """Return what tells the files that are mounted from others; nothing of what is in them."""
         together = hashlib.sha256()
-        names = (*PASSWORDS, STATS_FILE, tokens.FILE, "tls", "tls/ca.crt")
+        names = (*PASSWORDS, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
         for path in (self.folder / name for name in names):
             together.update(f"{path.resolve()} {path.stat().st_ino}\n".encode())
         return together.hexdigest()[:12]

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from ops import cluster
+from ops import certificates, cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
+
+    from ops.certificates import Certificate
 
 T = TypeVar("T")
 
@@ -96,6 +98,7 @@ class Snapshot:
     servers: list[Server] = field(default_factory=list)
     edge: bool = False  # nginx answers on the published port
     sizes: Sizes | None = None
+    certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
 
     @property
     def primary(self) -> str | None:
@@ -158,6 +161,7 @@ def take() -> Snapshot:
     with ThreadPoolExecutor() as pool:
         states = pool.submit(_states)
         edge = pool.submit(cluster.edge_answers) if cluster.EDGE in running else None
+        ends = pool.submit(certificates.now, edge=cluster.EDGE in running)
         proxies = {
             proxy: pool.submit(cluster.holds_vip, proxy)
             for proxy in cluster.PROXIES
@@ -178,6 +182,7 @@ def take() -> Snapshot:
         return Snapshot(
             *(containers, nodes, accepting, holder, _result(servers, list), _result(edge, bool)),
             sizes=sizes.result() if sizes else None,
+            certificates=ends.result(),
         )
 
 

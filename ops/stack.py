@@ -57,6 +57,7 @@ class Stack:
         self.environment["CONTAINER_PREFIX"] = names.prefix()
         self.environment["SECRETS_DIR"] = str(self.secrets.folder)
         self._place()
+        self.environment["CERTIFICATES_USER"] = self.secrets.certificates_user
         if self.environment.get("NODES") == "3":
             self.environment["COMPOSE_PROFILES"] = "three-nodes"
 
@@ -194,16 +195,14 @@ class Stack:
         folder = self.secrets.certificates
         command = [
             *("docker", "run", "--rm", "--network", "none", "--cap-drop", "ALL"),
-            *("--cap-add", "DAC_OVERRIDE"),  # some of what is there has been given away
-            *("--user", f"{os.geteuid()}:{os.getegid()}", "--volume", f"{folder}:/tls"),
+            *("--user", self.secrets.certificates_user, "--volume", f"{folder}:/tls"),
             *("--workdir", "/tls", "--env", f"RENEW={'yes' if renew else 'no'}"),
-            *("--env", "CERTIFICATE_SECONDS", "--env", "EDGE_NAMES"),
+            *("--env", "CERTIFICATE_SECONDS", "--env", "CA_SECONDS", "--env", "EDGE_NAMES"),
             *("--env", f"VIP={cluster.vip()}"),
             *("holdfast-postgres", "make-certificates"),
         ]
         log = self._log("certificates")
         run_step("Certificates", command, log, limit=60, environment=self.environment)
-        self.secrets.hand_over_certificates()
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""

@@ -6,6 +6,7 @@ A line for each: a name, its scopes, and the SHA-256 of the token in hex (servic
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "access_tokens"
-"""Its name among the secrets: the containers have it as /run/secrets/access_tokens."""
+FOLDER = "tokens"
+PATH = f"{FOLDER}/{FILE}"
+"""Where it is among the secrets. Containers have the folder: they see a file that replaces it."""
 
 SCOPES = ("read", "write")
 BYTES = 32
@@ -78,8 +81,13 @@ def remove(path: Path, name: str) -> None:
 
 
 def _write(path: Path, there: Iterable[Grant]) -> None:
-    """Write in place: the containers have this very file mounted, not its name."""
+    """Replace the file in one step, so that nobody reads half of it."""
     text = "".join(f"{each.name} {each.scopes} {each.digest}\n" for each in there)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o644)  # in a folder that only its owner enters
+    path.parents[1].mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o644)  # in a folder that only its owner enters
+    with new.open("rb") as written:
+        os.fsync(written.fileno())
+    new.replace(path)

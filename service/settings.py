@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     http_port: Port = 8000
     # Which requests to /api need a bearer token, and the file of those (service/api/access.py).
     access: Literal["open", "writes", "all"] = "open"
-    access_tokens_file: Path = Path(DEFAULT_SECRETS_DIR, "access_tokens")
+    access_tokens_file: Path = Path(DEFAULT_SECRETS_DIR, "tokens/access_tokens")
     # Origins, by commas, whose pages may call the API from a browser: https://app.example.org
     cors_origins: Annotated[str, Field(pattern=ORIGINS)] = ""
     http_max_body: Annotated[int, Field(ge=1)] = 65536  # bytes

@@ -64,4 +64,4 @@ def list_them(*, as_json: Json = False) -> None:
 
 
 def _file() -> Path:
-    return names.secrets(ROOT) / tokens.FILE
+    return names.secrets(ROOT) / tokens.PATH

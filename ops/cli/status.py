@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from ops import cluster, names, settings, snapshot
+from ops.certificates import span
 from ops.cli.plain import Printable, Table, Text, drawn
 from ops.cli.plain import show as put
 from ops.console import StackError
@@ -48,6 +49,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "nodes": now.nodes,
         "backends": now.servers,
         "sizes": now.sizes,
+        "certificates": now.certificates,
         "containers": {each.name: each.condition for each in now.containers},
         "problems": diagnose(now),
     }
@@ -133,6 +135,7 @@ def _others(now: Snapshot) -> Table:
         table.add_row("volumes used", _listed(used))
     ill = [f"{each.name} {each.condition}" for each in now.containers if not each.ready]
     table.add_row("containers", _listed(ill) or f"all {len(now.containers)} healthy")
+    table.add_row("certificates", _certificates(now))
     return table
 
 
@@ -160,6 +163,13 @@ def _listed(words: Iterable[str]) -> str:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, WIDTH - PART, break_long_words=False)
+
+
+def _certificates(now: Snapshot) -> str:
+    if not now.certificates:
+        return "nobody says when they end"
+    first = now.certificates[0]
+    return f"the first to end is that of {first.name}, in {span(first.left)}"
 
 
 def _problems(problems: list[Problem]) -> list[Printable]:

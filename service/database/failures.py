@@ -4,6 +4,7 @@
 |---------------------------------------------------|------------------|---------------|----------------------|
 | refused, reset, timed out, 57P03, 53300           | unreachable      | lost          | in doubt             |
 | 28P01: a password that is just being rotated      | unreachable      | -             | -                    |
+| a certificate that has ended, or is not believed  | unreachable      | -             | -                    |
 | 57P01, 57P02, 08xxx, any FATAL, connection closed | unreachable      | lost          | in doubt             |
 | whatever else the driver raises                   | unreachable      | lost          | in doubt             |
 | 25006, 53100 (no room on the volume)              | -                | not writable  | not writable         |
@@ -22,6 +23,7 @@ what follows COMMIT, is the outcome in doubt.
 
 import asyncio
 import socket
+import ssl
 from enum import Enum, auto
 
 from asyncpg import InterfaceError, PostgresError
@@ -83,6 +85,9 @@ class DeadlinePassed(TimeoutError):  # noqa: N818 - as in service.errors
     """
 
 
+CERTIFICATE_EXPIRED = "certificate-expired"  # its own, or that of the CA it is verified with
+CERTIFICATE_REFUSED = "certificate-refused"  # of another CA, or for another name
+HAS_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 LOST = "connection-lost"
 LOSSES: tuple[tuple[type | tuple[type, ...], str], ...] = (  # the first that fits
     (DeadlinePassed, DEADLINE),
@@ -192,6 +197,9 @@ def _kind_of_loss(error: BaseException, *, closed: bool = False) -> str:
     for each in (error, error.__cause__):
         if isinstance(each, PostgresError) and each.sqlstate in LOGIN_MAY_WORK_LATER:
             return LOGIN_MAY_WORK_LATER[each.sqlstate]
+        if isinstance(each, ssl.SSLCertVerificationError):
+            expired = each.verify_code == HAS_EXPIRED
+            return CERTIFICATE_EXPIRED if expired else CERTIFICATE_REFUSED
     for types, kind in LOSSES:
         if isinstance(error, types):
             return kind

@@ -69,5 +69,8 @@ class Observer:
     def serving(self, role: Role, *, serves: bool, reason: str) -> None:
         """Note that an endpoint began to serve, or ceased to for `reason`; on the change only."""
 
+    def certificate(self, name: str, ends: float) -> None:
+        """Note when a certificate ends (Unix time, seconds) by which a new session was verified."""
+
     def background_failed(self, name: str, error: BaseException) -> None:
         """Note that a turn of a background task failed; the next one comes all the same."""

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from service.database import certificates
 from service.database.connections import Link
 from service.database.deadline import Deadline
 from service.database.endpoint import Endpoint
@@ -248,6 +249,9 @@ class Pool:
                 session = await connect(self._where, self._options, self.role, self._forget)
         except DatabaseError as error:
             return error
+        own_ca = bool(self._options.sslrootcert)
+        for name, end in certificates.ends(session.sslobject, own_ca=own_ca):
+            self._observer.certificate(name, end)
         session.generation = generation
         self._sessions.add(session)
         self._take_back(session, whole=True)

@@ -7,6 +7,7 @@ of a lost node is used on its successor.
 import asyncio
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -76,6 +77,11 @@ class Session(asyncpg.Connection):
     def transport_socket(self) -> socket.socket:
         """The socket beneath, whose options notice silence."""
         return cast("socket.socket", self.transport.get_extra_info("socket"))
+
+    @property
+    def sslobject(self) -> ssl.SSLObject | None:
+        """What the session is encrypted by, if it is."""
+        return cast("ssl.SSLObject | None", self.transport.get_extra_info("ssl_object"))
 
     def drop(self) -> None:
         """Close at once, whatever state it is in; the server rolls back. Never raises.

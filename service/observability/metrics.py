@@ -93,6 +93,12 @@ class Metrics:
             "Turns of background tasks that failed; the task goes on.",
             "task",
         )
+        self.certificates = Gauge(
+            "holdfast_database_certificate_expiry_timestamp_seconds",
+            "When a certificate ends that the newest session was verified by, in Unix time.",
+            ["name"],
+            registry=registry,
+        )
         self.serving = Gauge(
             "holdfast_database_endpoint_serving",
             "1 while the endpoint serves, else 0.",

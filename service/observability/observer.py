@@ -84,6 +84,10 @@ class ServiceObserver(Observer):
         else:
             logger.warning("endpoint does not serve", role=role, reason=reason)
 
+    def certificate(self, name: str, ends: float) -> None:
+        """Keep it: whoever scrapes compares it with the clock."""
+        self._metrics.certificates.labels(name).set(ends)
+
     def background_failed(self, name: str, error: BaseException) -> None:
         """Count it, and log it: nobody else would hear of it."""
         self._metrics.background_failures.labels(name).inc()

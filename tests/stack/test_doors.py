@@ -36,7 +36,7 @@ ROLES = (
     "autoctl_node",
 )
 VIP = "172.30.0.100"
-CA = "/run/secrets/tls_ca"
+CA = "/run/secrets/tls_ca/ca.crt"
 VERIFIED = f"sslmode=verify-full sslrootcert={CA}"
 
 PEEP = "curl --silent --max-time 2 http://{address}:5432/"
@@ -55,7 +55,7 @@ def visitor(running_stack: None) -> Iterator[str]:  # noqa: ARG001 - ordering on
     """A container that somebody has put into both networks, with the tools and the CA."""
     docker(
         "run", "--detach", "--rm", "--name", VISITOR, "--network", names.network("database"),
-        "--volume", f"{SECRETS}/tls/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
+        "--volume", f"{SECRETS}/tls/nodes/ca.crt:{CA}:ro", "--volume", f"{SECRETS}:/secrets:ro",
         "--user", "0", "--entrypoint", "sleep", "holdfast-postgres", "600",
     )  # fmt: skip
     docker("network", "connect", names.network("edge"), VISITOR)
@@ -209,7 +209,7 @@ def test_statistics_want_a_password(url: str) -> None:
     "container",
     [
         "pg-monitor", "postgres1", "postgres2", "haproxy1", "haproxy2", "app1", "app2",
-        "vip-access", "psql-client",
+        "vip-access", "psql-client", "certificates",
     ],
 )  # fmt: skip
 def test_no_container_writes_its_root(container: str) -> None:

@@ -31,7 +31,7 @@ from tests.stack.support import (
 ROTATION_LIMIT = 300.0
 """Seconds for all passwords, one after another."""
 
-CA = SECRETS / "tls" / "ca.crt"
+CA = SECRETS / "tls" / "edge" / "ca.crt"
 EDGE, NODES = "vip-access:8443", ("pg-monitor:5432", "postgres1:5432", "postgres2:5432")
 PGPASS = "/tmp/.pgpass"  # noqa: S108 - the container's own
 MINUTES = 5

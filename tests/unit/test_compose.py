@@ -33,6 +33,7 @@ RATES = {"app1": (5, REQUEST), "app2": (5, REQUEST)}
 LOGS_MOST = 6_000_000_000
 """Bytes of all logs together."""
 
+MAKER = "certificates"
 SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 
 
@@ -89,7 +90,11 @@ def test_the_rates_are_the_documents() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_nothing_of_the_host_is_mounted(name: str) -> None:
-    """Named volumes, and secrets."""
+    """Named volumes, and secrets. Whoever makes certificates writes them, and talks to nobody."""
+    if name == MAKER:
+        assert SERVICES[name]["volumes"] == ["${SECRETS_DIR:-./secrets}/tls:/tls"]
+        assert SERVICES[name]["network_mode"] == "none"
+        return
     for volume in SERVICES[name].get("volumes", []):
         assert volume.partition(":")[0] in COMPOSE["volumes"]
 
@@ -111,6 +116,9 @@ def test_only_the_edge_is_published() -> None:
 def test_only_the_proxies_are_in_both_networks() -> None:
     """Nodes and monitor in the one that leads nowhere, everything else in the other."""
     for name, service in SERVICES.items():
+        if name == MAKER:
+            assert "networks" not in service
+            continue
         expected = {"database"} if name in NODES else {"edge"}
         assert set(service["networks"]) == (
             expected | {"edge", "database"} if name in PROXIES else expected
@@ -122,7 +130,7 @@ def test_addresses_are_in_the_lower_half() -> None:
     """Of their networks: Docker gives out the upper one by itself."""
     found = set()
     for name, service in SERVICES.items():
-        networks = service["networks"]
+        networks = service.get("networks", [])
         for network, options in networks.items() if isinstance(networks, dict) else ():
             taken = ipaddress.ip_address(by_default(options["ipv4_address"]))
             pool = COMPOSE["networks"][network]["ipam"]["config"][0]
@@ -149,3 +157,24 @@ def test_one_base_image_by_digest() -> None:
     }
     assert len(named) == 1
     assert "@sha256:" in named.pop()
+
+
+SECRET_FILES = {by_default(secret["file"]) for secret in COMPOSE["secrets"].values()}
+
+
+def test_the_keys_of_the_cas_are_mounted_once() -> None:
+    """Where certificates are made; others have folders beneath, of theirs."""
+    assert "secrets/tls/nodes" in SECRET_FILES
+    assert not {"secrets", "secrets/tls", "secrets/tls/keys"} & SECRET_FILES
+    mounted = [
+        name
+        for name, service in SERVICES.items()
+        if any("SECRETS_DIR" in volume for volume in service.get("volumes", []))
+    ]
+    assert mounted == [MAKER]
+
+
+def test_what_is_replaced_is_in_a_folder() -> None:
+    """A mounted file would go on being the old one."""
+    alone = (".crt", ".pem", "access_tokens")
+    assert not [file for file in SECRET_FILES if file.endswith(alone)]

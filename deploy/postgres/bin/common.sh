@@ -53,17 +53,17 @@ wait_until() {
 # nodes (pg_rewind copies configuration), outside of PGDATA (pg_basebackup replaces that).
 tls=/var/lib/postgresql/tls
 
-# Takes over the certificate that is mounted; fails when there is nothing new, or when its two halves
-# do not belong together: it is just being replaced.
+# Takes over the certificate that is mounted; fails when there is nothing new. Key and certificate are one file,
+# replaced in one step, whose two names PostgreSQL and pg_autoctl have been told.
 install_certificate() {
     local from=/run/secrets/tls file
-    cmp -s "$from/tls.crt" "$tls/tls.crt" && cmp -s "$from/ca.crt" "$tls/ca.crt" && return 1
-    cmp -s <(openssl x509 -in "$from/tls.crt" -noout -pubkey 2>/dev/null) \
-        <(openssl pkey -in "$from/tls.key" -pubout 2>/dev/null) || return 1
-    install -d -m 700 "$tls"
-    for file in ca.crt tls.key tls.crt; do
-        install -m 600 "$from/$file" "$tls/$file.new"
-        mv "$tls/$file.new" "$tls/$file"
+    [ -L "$tls/tls.key" ] && cmp -s "$from/tls.pem" "$tls/tls.pem" && cmp -s "$from/ca.crt" "$tls/ca.crt" && return 1
+    install -d -m 700 "$tls" || return 1
+    for file in ca.crt tls.pem; do
+        install -m 600 "$from/$file" "$tls/$file.new" && mv "$tls/$file.new" "$tls/$file" || return 1
+    done
+    for file in tls.crt tls.key; do
+        [ -L "$tls/$file" ] || ln -sf tls.pem "$tls/$file" || return 1
     done
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ops.certificates import Certificate, read, span
 from ops.cluster import Container
 from ops.diagnosis import LAG_MOST, RUNBOOK, diagnose
 from ops.operate import restart_order
@@ -47,12 +49,20 @@ def test_a_whole_stack_has_no_problem() -> None:
     assert WHOLE.durability == "replicated"
 
 
+def ends_in(life: int, left: float) -> list[Certificate]:
+    """Make a certificate for `life` seconds, of which so many are left."""
+    return [Certificate("postgres1", life, time.time() + left)]
+
+
 ALONE = [node("postgres1", "wait_primary"), replace(STANDBY, healthy=False, in_sync=False)]
 MOVING = replace(STANDBY, state="catchingup", in_sync=False)
 DOWN = [Server("apps", "app1", "UP"), Server("apps", "app2", "DOWN"), *WHOLE.servers[2:]]
 DEAD = Container("pg-monitor", "exited", "Exited (137) 2 seconds ago")
 
+LATE = "A certificate has ended, or is about to"
 WRONG = {
+    "a certificate that was not renewed": (replace(WHOLE, certificates=ends_in(60, 11)), LATE),
+    "a certificate that has ended": (replace(WHOLE, certificates=ends_in(60, -1)), LATE),
     "no primary": (replace(WHOLE, writable=[]), "No node accepts writes"),
     "two primaries": (
         replace(WHOLE, writable=["postgres1", "postgres2"]),
@@ -81,7 +91,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
     snapshot, heading = WRONG[case]
     found = diagnose(snapshot)
     assert any(heading in problem.heading for problem in found)
-    assert not snapshot.whole or case == "lagging"
+    assert not snapshot.whole or case == "lagging" or "certificate" in case
     headings = (ROOT / RUNBOOK).read_text().splitlines()
     for problem in found:
         assert f"## {problem.heading}" in headings
@@ -92,6 +102,35 @@ def test_a_cluster_that_is_about_to_change_is_not_redundant() -> None:
     """The states are right, but the monitor wants other ones already."""
     changing = replace(WHOLE, nodes=[replace(PRIMARY, assigned="draining"), STANDBY])
     assert not changing.redundant
+
+
+def test_a_certificate_that_will_be_renewed_is_no_problem() -> None:
+    """A fifth of its life is the bound: renewal comes at a third."""
+    assert diagnose(replace(WHOLE, certificates=ends_in(60, 13))) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (90 * 86400, "90 days"), (2 * 86400, "2 days"), (86400, "24 hours"), (119, "119 seconds"),
+        (7200, "2 hours"), (120, "2 minutes"), (1, "1 second"), (-5, "0 seconds"),
+    ],
+)  # fmt: skip
+def test_how_long_is_left_is_said_in_the_unit_that_fits(seconds: int, words: str) -> None:
+    """Days, and when they are few hours, minutes, seconds."""
+    assert span(seconds) == words
+
+
+def test_ends_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """The first to end in front; nothing where nothing, or something else, is written."""
+    assert read(tmp_path) == []
+    (tmp_path / "ends").write_text("ca-nodes 300 2000\npostgres1 60 1000\n")
+    assert read(tmp_path) == [
+        Certificate("postgres1", 60, 1000),
+        Certificate("ca-nodes", 300, 2000),
+    ]
+    (tmp_path / "ends").write_text("postgres1 soon\n")
+    assert read(tmp_path) == []
 
 
 def test_durability_is_unknown_without_a_primary_or_a_monitor() -> None:
@@ -106,4 +145,4 @@ def test_a_rolling_restart_leaves_what_holds_a_role_for_last() -> None:
     assert order.index("haproxy1") < order.index("haproxy2")
     assert order.index("postgres2") < order.index("postgres1")
     everything = {"app1", "app2", "haproxy1", "haproxy2", "pg-monitor", "postgres1", "postgres2"}
-    assert set(order) == everything | {"vip-access", "psql-client"}
+    assert set(order) == everything | {"vip-access", "psql-client", "certificates"}

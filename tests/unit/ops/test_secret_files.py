@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ops import tokens
-from ops.secret_files import PASSWORDS, READERS, STATS, STATS_FILE, SecretFiles
+from ops.secret_files import CERTIFICATES, PASSWORDS, READERS, STATS, STATS_FILE, SecretFiles
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def files(tmp_path: Path) -> SecretFiles:
     """Secrets as the first `make up` makes them."""
     files = SecretFiles(tmp_path / "secrets")
     files.make()
-    (files.certificates / "ca.crt").touch()
+    (files.certificates / "nodes").mkdir()
     return files
 
 
 def contents(files: SecretFiles) -> dict[str, str]:
     """Return what is in each file."""
-    names = (*PASSWORDS, STATS, STATS_FILE, tokens.FILE)
+    names = (*PASSWORDS, STATS, STATS_FILE, tokens.PATH)
     return {name: (files.folder / name).read_text() for name in names}
 
 
@@ -82,6 +82,30 @@ def test_another_file_changes_the_digest(files: SecretFiles) -> None:
     replacement.write_text("another")
     replacement.rename(path)
     assert files.digest() != before
+
+
+def test_tokens_of_versions_before_are_kept(files: SecretFiles) -> None:
+    """They were in a file beside the passwords."""
+    (files.folder / tokens.FILE).write_text("kept")
+    files.make()
+    assert (files.folder / tokens.PATH).read_text() == "kept"
+    assert not (files.folder / tokens.FILE).exists()
+
+
+def test_certificates_belong_to_their_maker(files: SecretFiles) -> None:
+    """Also what root made before; a link that the maker left there leads root nowhere."""
+    outside = files.folder.parent / "outside"
+    outside.touch()
+    (files.certificates / "link").symlink_to(outside)
+    files.make()
+    user, group = map(int, files.certificates_user.split(":"))
+    assert group == READERS
+    if os.geteuid() == 0:
+        assert user == CERTIFICATES
+        assert (files.certificates / "nodes").stat().st_uid == CERTIFICATES
+        assert outside.stat().st_uid == 0
+    else:
+        assert user == os.geteuid()
 
 
 def test_removed(files: SecretFiles) -> None:

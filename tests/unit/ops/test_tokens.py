@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file that is not there yet, in a folder that is not either."""
-    return tmp_path / "secrets" / tokens.FILE
+    return tmp_path / "secrets" / tokens.PATH
 
 
 def test_the_service_understands_what_is_written(file: Path) -> None:
@@ -37,20 +37,21 @@ def test_a_token_is_kept_nowhere(file: Path) -> None:
     assert not any(token in file.read_text() for token in made)
 
 
-def test_the_same_file_is_written(file: Path) -> None:
-    """A container that has it mounted would go on with the old one if it were replaced."""
+def test_the_file_is_replaced_in_one_step(file: Path) -> None:
+    """Whoever reads has all of the old one or all of the new one; nothing else is left."""
     tokens.add(file, "first", ["read"])
-    before = file.stat().st_ino
-    tokens.add(file, "second", ["read"])
-    tokens.remove(file, "first")
-    assert file.stat().st_ino == before
+    with file.open() as reader:
+        tokens.add(file, "second", ["read"])
+        tokens.remove(file, "first")
+        assert reader.read().startswith("first ")
     assert [grant.name for grant in tokens.grants(file)] == ["second"]
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_the_folder_keeps_others_out(file: Path) -> None:
     """As `make up` does, which may not have run yet."""
     tokens.add(file, "ci", ["read"])
-    assert file.parent.stat().st_mode & 0o077 == 0
+    assert file.parents[1].stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

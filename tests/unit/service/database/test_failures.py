@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 
 import asyncpg
@@ -51,6 +52,19 @@ LOST = [
     pytest.param(TimeoutError(), "timeout", id="timeout"),
     pytest.param(DeadlinePassed(), "deadline", id="deadline"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(10, "certificate-expired"), (20, "certificate-refused"), (64, "certificate-refused")],
+)
+def test_a_certificate_is_no_failover(code: int, kind: str) -> None:
+    """Nothing was sent, so it is tried again; what it is called says what to look at."""
+    error = ssl.SSLCertVerificationError("certificate verify failed")
+    error.verify_code = code
+    failure = translate(error, Phase.CONNECT)
+    assert isinstance(failure, errors.EndpointUnreachable)
+    assert failure.kind == kind
 
 
 @pytest.mark.parametrize(("error", "kind"), LOST)

@@ -46,6 +46,16 @@ async def test_requests_are_counted_by_template(client: httpx.AsyncClient) -> No
     assert count("unmatched", "OTHER", "404") == 1
 
 
+def test_the_ends_of_certificates_are_gauges() -> None:
+    """The newest is told, by name."""
+    metrics = Metrics()
+    observer = ServiceObserver(metrics)
+    for end in (1000.0, 2000.0):
+        observer.certificate("postgres1", end)
+    name = "holdfast_database_certificate_expiry_timestamp_seconds"
+    assert metrics.registry.get_sample_value(name, {"name": "postgres1"}) == 2000.0
+
+
 async def test_pools_are_shown_by_role(client: httpx.AsyncClient) -> None:
     """Size, idle, waiting and limit of both pools; with no database there is nothing in them."""
     samples = await scrape(client)

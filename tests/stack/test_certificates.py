@@ -1,0 +1,123 @@
+"""Certificates that last a minute, on the real stack: renewed by itself; what it says if not."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.stack.support import RESUME_LIMIT, ROOT, SECRETS, Writer, docker, primary, wait_until
+from tests.stack.test_renewal import EDGE, NODES, ends
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIFE = 60
+"""Seconds that a certificate lasts here; those of the CAs last three times as long."""
+
+WATCHED = 90.0
+"""Seconds that they are watched: each is renewed at least once."""
+
+UP_LIMIT = 300.0
+"""Seconds for `make up` with its images made."""
+
+HEADING = "A certificate has ended, or is about to"
+EXPIRED = 'kind="certificate-expired"'
+
+
+def up(**variables: str) -> None:
+    """Run `make up`, which must succeed; only what makes certificates is made anew."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "up"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=UP_LIMIT,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def status() -> dict[str, Any]:
+    """Return what `holdfast status --json` says, whether all is well or not."""
+    done = subprocess.run(
+        [str(ROOT / "holdfast"), "status", "--json"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in {0, 3}, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def problems() -> list[str]:
+    """Return what `status` says of certificates."""
+    return [one["what"] for one in status()["problems"] if one["heading"] == HEADING]
+
+
+@pytest.fixture(scope="module")
+def short(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
+    """Certificates for a minute, and as long as always afterwards."""
+    up(CERTIFICATE_SECONDS=str(LIFE), CA_SECONDS=str(3 * LIFE))
+    yield
+    up(CERTIFICATE_SECONDS="", CA_SECONDS="")
+    for server in (EDGE, *NODES):
+        wait_until(
+            f"{server}'s long one",
+            RESUME_LIMIT,
+            lambda: ends(server).timestamp() > time.time() + 3600,  # noqa: B023
+        )
+
+
+def test_renewed_before_they_end(short: None) -> None:  # noqa: ARG001 - a state
+    """Every server shows others within a minute and a half, none that has ended; no write failed.
+
+    The CAs' certificates are renewed as well: whoever verifies follows.
+    """
+    seen: dict[str, set[float]] = {server: set() for server in (EDGE, *NODES)}
+    cas = [SECRETS / "tls" / name / "ca.crt" for name in ("nodes", "edge")]
+    with Writer() as writer:
+        deadline = time.monotonic() + WATCHED
+        while time.monotonic() < deadline:
+            for server, shown in seen.items():
+                end = ends(server).timestamp()
+                assert end > time.time() - 1, f"{server} shows one that has ended"
+                shown.add(end)
+            trusting = ssl.create_default_context(cafile=str(cas[1]))
+            answer = httpx.get("https://localhost:8443/livez", verify=trusting)
+            assert answer.status_code == 200
+        assert problems() == []
+        left = [one["ends"] - time.time() for one in status()["certificates"]]
+        assert 0 < left[0] <= LIFE
+        writer.await_writes()
+    assert writer.failed == []
+    assert writer.lost() == set()
+    assert {server: len(shown) > 1 for server, shown in seen.items()} == dict.fromkeys(seen, True)
+    assert EXPIRED not in _metrics()
+
+
+def test_nobody_renews(short: None) -> None:  # noqa: ARG001 - a state
+    """`status` says so before they end; then the service calls it what it is, until they do."""
+    docker("stop", "certificates")
+    wait_until("a warning", LIFE, problems)
+    wait_until("the end", LIFE, lambda: any("has ended" in what for what in problems()))
+    wait_until("all to have ended", LIFE, lambda: _ended() >= {"postgres1", "postgres2"})
+    # Sessions end by themselves within a minute; these do now.
+    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'holdfast_app'"
+    docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", query)
+    wait_until("the failure's kind", RESUME_LIMIT, lambda: EXPIRED in _metrics())
+    docker("start", "certificates")
+    with Writer() as writer:
+        writer.await_writes()
+    wait_until("no warning", RESUME_LIMIT, lambda: not problems())
+
+
+def _ended() -> set[str]:
+    return {one["name"] for one in status()["certificates"] if one["ends"] < time.time()}
+
+
+def _metrics() -> str:
+    return docker("exec", "app1", "curl", "-s", "-m", "2", "http://127.0.0.1:8000/metrics")

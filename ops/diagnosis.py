@@ -30,7 +30,18 @@ class Problem:
 
 def diagnose(snapshot: Snapshot) -> list[Problem]:
     """Return what is wrong, the worst first; nothing when all is well."""
-    checks = (_writes, _durability, _nodes, _proxies, _edge, _apps, _backends, _containers, _ends)
+    checks = (
+        _writes,
+        _durability,
+        _nodes,
+        _proxies,
+        _edge,
+        _apps,
+        _backends,
+        _containers,
+        _ends,
+        _tokens,
+    )
     return [problem for check in checks for problem in check(snapshot)]
 
 
@@ -145,3 +156,9 @@ def _wake(container: cluster.Container) -> str:
 
 def _start(*members: str) -> str:
     return f"docker start {' '.join(map(names.container, members))}"
+
+
+def _tokens(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.tokens:
+        what = f"The file of tokens is wrong, the last good one counts: {snapshot.tokens}."
+        yield Problem(what, "The file of tokens is wrong")

@@ -1,15 +1,17 @@
 """Passwords of a running stack, changed one after another; nobody's request fails for it.
 
 Each file is written in place. The primary (the monitor, for its own) sets what it finds there, and
-those who log in read the file each time; a login that falls between the two is tried again.
+those who log in read the file each time; a login that falls between the two is tried again. Then
+the sessions end that logged in with the old one (ops/sessions.py).
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ops import cluster, operate
+from ops import cluster, operate, sessions
 from ops.console import StackError
 from ops.secret_files import PASSWORDS, STATS
 
@@ -27,8 +29,13 @@ MONITORS = "autoctl_node"
 """The one role that the monitor has, not the data nodes."""
 
 
-def rotate(files: SecretFiles, names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Change the passwords in these files, all if none is named. Raises StackError."""
+def rotate(
+    files: SecretFiles, names: Sequence[str], say: Callable[[str], None], *, terminate: bool = True
+) -> None:
+    """Change the passwords in these files, all if none is named.
+
+    `terminate`: sessions that logged in with the old one end. Raises StackError.
+    """
     there_are = (*PASSWORDS, STATS)
     unknown = sorted(set(names) - set(there_are))
     if unknown:
@@ -44,12 +51,41 @@ def rotate(files: SecretFiles, names: Sequence[str], say: Callable[[str], None])
         if not before:
             raise StackError(f"{name} stays as it is: nobody could be asked for {role}'s")
         files.rotate(name)
-        _await_another(role, before)
-        say(f"{name:<22} changed, and set for {role}")
+        now = _await_another(role, before)
+        ended = _end_sessions(role, now) if terminate else 0
+        told = f"; sessions ended that had the old one: {ended}" if terminate else ""
+        say(f"{name:<22} changed, and set for {role}{told}")
     operate.await_whole()
 
 
-def _await_another(role: str, before: str) -> None:
+def _end_sessions(role: str, verifier: str) -> int:
+    """End what was opened with an older password, on each server as soon as it has this one."""
+    running = {one.name for one in cluster.containers() if one.state == "running"}
+    nodes = (
+        [cluster.MONITOR]
+        if role == MONITORS
+        else [name for name in cluster.NODES if name in running]
+    )
+    return sum(
+        sessions.end_older(role, _await_verifier(node, role, verifier), partial(_sql, node))
+        for node in nodes
+    )
+
+
+def _await_verifier(node: str, role: str, verifier: str) -> float:
+    """Wait until a server compares with this; return its clock's time then, in Unix time."""
+    columns = "rolpassword, extract(epoch FROM clock_timestamp())"
+    query = f"SELECT {columns} FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
+    deadline = time.monotonic() + SET_LIMIT
+    while not (told := _sql(node, query).strip()).startswith(f"{verifier}|"):
+        if time.monotonic() > deadline:
+            what = f"{node} does not have the new password of {role} within {SET_LIMIT:.0f} s"
+            raise StackError(f"{what}, so old sessions go on there; `holdfast status` shows why")
+        time.sleep(POLL)
+    return float(told.rpartition("|")[2])
+
+
+def _await_another(role: str, before: str) -> str:
     deadline = time.monotonic() + SET_LIMIT
     while (now := _verifier(role)) in {before, ""}:
         if time.monotonic() > deadline:
@@ -57,10 +93,15 @@ def _await_another(role: str, before: str) -> None:
             what = f"the new password of {role} was not set within {SET_LIMIT:.0f} s ({told})"
             raise StackError(f"{what}; `holdfast status` shows why. It is set once all is well.")
         time.sleep(POLL)
+    return now
 
 
 def _verifier(role: str) -> str:
     """Return what the server compares a role's password with; nothing when it cannot be asked."""
     node = cluster.MONITOR if role == MONITORS else cluster.find_primary()
     query = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
-    return cluster.ask(node, "psql", "-d", "postgres", "-qAt", "-c", query).strip() if node else ""
+    return _sql(node, query).strip() if node else ""
+
+
+def _sql(node: str, query: str) -> str:
+    return cluster.ask(node, "psql", "-d", "postgres", "-qAt", "-c", query)

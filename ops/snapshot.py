@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from ops import certificates, cluster
+from ops import certificates, cluster, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,7 @@ class Snapshot:
     servers: list[Server] = field(default_factory=list)
     edge: bool = False  # nginx answers on the published port
     sizes: Sizes | None = None
+    tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
 
     @property
@@ -182,6 +183,7 @@ def take() -> Snapshot:
         return Snapshot(
             *(containers, nodes, accepting, holder, _result(servers, list), _result(edge, bool)),
             sizes=sizes.result() if sizes else None,
+            tokens=tokens.complaint(tokens.of_stack()),
             certificates=ends.result(),
         )
 

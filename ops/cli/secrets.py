@@ -8,7 +8,7 @@ from typing import Annotated
 from ops import rotation
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import show
-from ops.cli.verbs import Argument, Verbs
+from ops.cli.verbs import Argument, Option, Verbs
 from ops.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +21,9 @@ certificates = Verbs("holdfast certificates", "The stack's certificates.")
 def rotate(
     names: Annotated[list[str] | None, Argument("db_password ...; all if none.")] = None,
     *,
+    terminate: Annotated[
+        bool, Option("End sessions that logged in with the old password.", either=True)
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Change passwords, one after another, while the stack runs."""
@@ -32,7 +35,7 @@ def rotate(
             show(line)
 
     with reported(as_json=as_json):
-        rotation.rotate(Stack(ROOT).secrets, names or [], say)
+        rotation.rotate(Stack(ROOT).secrets, names or [], say, terminate=terminate)
     if as_json:
         print_json({"steps": steps})
 

@@ -1,21 +1,24 @@
 """Who may do what: bearer tokens (RFC 6750), asked for as far as ACCESS says.
 
-The file of tokens has a line for each: a name, its scopes, and the SHA-256 of the token in hex.
+The file of tokens has a line for each: a name, its scopes, the SHA-256 of the token in hex, and
+when it expires, if it does.
 
     ci        read,write  4be2...
-    reporting read        93a1...
+    reporting read        93a1...  2027-02-01T00:00:00Z
 
 A token is made by `holdfast access add`, of 256 random bits: a fast hash is enough for what cannot
 be guessed. The file is read again when it changes, so that tokens come and go without a restart;
-one that cannot be read or understood changes nothing, and is logged.
+one that cannot be read or understood changes nothing, and is logged once.
 """
 
 import hashlib
 import hmac
+import math
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -38,7 +41,8 @@ LOOK = 1.0
 """Seconds between two looks at the file."""
 
 REALM = 'Bearer realm="holdfast"'
-_LINE = re.compile(r"([A-Za-z0-9._-]{1,63})\s+([a-z,]+)\s+([0-9a-f]{64})")
+_LINE = re.compile(r"([A-Za-z0-9._-]{1,63})\s+([a-z,]+)\s+([0-9a-f]{64})(?:\s+([0-9TZ:-]{20}))?")
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 # RFC 6750, 2.1: b64token.
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
@@ -86,6 +90,7 @@ class Holder:
     name: str
     rights: frozenset[Right]
     digest: bytes  # SHA-256 of the token
+    expires: float = math.inf  # Unix time, in seconds
 
 
 def parse(text: str) -> list[Holder]:
@@ -94,16 +99,29 @@ def parse(text: str) -> list[Holder]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = _LINE.fullmatch(line.strip())
-        rights = frozenset(found[2].split(",")) if found else frozenset()
-        if not found or not rights <= set(Right):
+        holder = _holder(line.strip())
+        if holder is None:
             raise TokensError(
-                f"line {number}: it must be a name, its scopes (read, write or read,write) "
-                "and the SHA-256 of the token in 64 hexadecimal digits"
+                f"line {number}: it must be a name, its scopes (read, write or read,write), the "
+                "SHA-256 of the token in 64 hexadecimal digits and, if it expires, when "
+                "(2027-01-31T00:00:00Z)"
             )
-        held = frozenset(map(Right, rights))
-        holders.append(Holder(found[1], held, bytes.fromhex(found[3])))
+        holders.append(holder)
     return holders
+
+
+def _holder(line: str) -> Holder | None:
+    """Return whom a line is about; None when it cannot be understood."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    try:
+        rights = frozenset(map(Right, found[2].split(",")))
+        expires = datetime.strptime(found[4], _MOMENT).replace(tzinfo=UTC) if found[4] else None
+    except ValueError:
+        return None
+    end = math.inf if expires is None else expires.timestamp()
+    return Holder(found[1], rights, bytes.fromhex(found[3]), end)
 
 
 class Tokens:
@@ -112,7 +130,8 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         """Read the file. Raises TokensError."""
         self._path = path
-        self._seen = self._stamp()
+        self._seen: tuple[int, int, int] | None = self._stamp()
+        self._complaint = ""  # the last that was logged
         self._looked = time.monotonic()
         self._holders = self._read()
 
@@ -132,13 +151,17 @@ class Tokens:
             if stamp != self._seen:
                 self._seen = stamp
                 self._holders = self._read()
+                self._complaint = ""
         except TokensError as error:
-            logger.exception("bad file of tokens; the last good one counts", error=str(error))
+            if str(error) != self._complaint:
+                logger.error("bad file of tokens; the last good one counts", error=str(error))  # noqa: TRY400 - no trace of ours says more
+            self._complaint = str(error)
 
     def _stamp(self) -> tuple[int, int, int]:
         try:
             status = self._path.stat()
         except OSError as error:
+            self._seen = None  # what comes back is read
             raise TokensError(f"{self._path}: {error.strerror}") from error
         return status.st_mtime_ns, status.st_size, status.st_ino
 
@@ -184,6 +207,10 @@ class AccessMiddleware:
             )
             return _refuse(unknown, f'{REALM}, error="invalid_token"')
         current_record().client = holder.name
+        if time.time() >= holder.expires:
+            when = datetime.fromtimestamp(holder.expires, UTC).strftime(_MOMENT)
+            expired = Unauthenticated(f"The token of {holder.name} expired at {when}; get another.")
+            return _refuse(expired, f'{REALM}, error="invalid_token"')
         if right not in holder.rights:
             forbidden = Forbidden(f"The token of {holder.name} does not have the scope `{right}`.")
             return _refuse(forbidden, f'{REALM}, error="insufficient_scope", scope="{right}"')

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ops import cluster
+from ops import cluster, tokens
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
@@ -227,3 +227,29 @@ async def _ask(token: str) -> tuple[float, str]:
 def _all(token: str, status: int) -> bool:
     """Tell whether every instance answers so, as far as eight requests find them."""
     return {create(token).status_code for _ in range(8)} == {status}
+
+
+def test_a_typo_keeps_the_last_good_tokens(locked: None) -> None:  # noqa: ARG001 - a state
+    """`status` names the line; who had a token has it still, and the mended file counts again."""
+    with held() as (_, token):
+        file = tokens.of_stack()
+        good = file.read_text()
+        try:
+            file.write_text(f"{good}a typo\n")
+            (what,) = _complaints()
+            assert f"line {len(good.splitlines()) + 1}" in what
+            time.sleep(2)  # instances look each second
+            assert _all(token, 201)
+        finally:
+            file.write_text(good)
+        assert _complaints() == []
+
+
+def _complaints() -> list[str]:
+    """Return what `status` says of the file of tokens; its exit code is 3 then."""
+    command = [str(ROOT / "holdfast"), "status", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    problems = json.loads(done.stdout)["problems"]
+    return [one["what"] for one in problems if one["heading"] == "The file of tokens is wrong"]

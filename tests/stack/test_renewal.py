@@ -118,6 +118,32 @@ def test_all_passwords_are_rotated() -> None:
     assert sql("SELECT 1") == ["1"]
 
 
+@pytest.mark.parametrize("terminate", [True, False])
+def test_sessions_of_the_old_password_end(*, terminate: bool) -> None:
+    """An open one, of somebody else with the password, ends with it, unless it is to be kept."""
+    command = ["docker", "exec", "-i", "psql-client", "psql", "-qAt"]
+    with (
+        Writer() as writer,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as old,
+    ):
+        assert old.stdin is not None
+        assert old.stdout is not None
+        old.stdin.write("SELECT pg_backend_pid();\n")
+        old.stdin.flush()
+        pid = int(old.stdout.readline())
+        flag = "--terminate" if terminate else "--no-terminate"
+        said = holdfast("secrets", "rotate", "db_password", flag)
+        there = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"  # noqa: S608
+        left = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", there).strip()
+        writer.await_writes()
+        old.stdin.close()
+        old.wait(RESUME_LIMIT)
+    assert left == ("0" if terminate else "1")
+    assert ("sessions ended" in said) is terminate
+    assert writer.failed == []
+    assert writer.lost() == set()
+
+
 def test_a_standby_comes_back_with_rotated_passwords() -> None:
     """It replicates by a connection that was made before; the next one takes the new password."""
     holdfast("secrets", "rotate", "replication_password", "autoctl_node_password")

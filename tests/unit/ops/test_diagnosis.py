@@ -61,6 +61,10 @@ DEAD = Container("pg-monitor", "exited", "Exited (137) 2 seconds ago")
 
 LATE = "A certificate has ended, or is about to"
 WRONG = {
+    "a line of the file of tokens": (
+        replace(WHOLE, tokens="line 2: it is not a name"),
+        "The file of tokens is wrong",
+    ),
     "a certificate that was not renewed": (replace(WHOLE, certificates=ends_in(60, 11)), LATE),
     "a certificate that has ended": (replace(WHOLE, certificates=ends_in(60, -1)), LATE),
     "no primary": (replace(WHOLE, writable=[]), "No node accepts writes"),
@@ -91,7 +95,7 @@ def test_what_is_wrong_is_named(case: str) -> None:
     snapshot, heading = WRONG[case]
     found = diagnose(snapshot)
     assert any(heading in problem.heading for problem in found)
-    assert not snapshot.whole or case == "lagging" or "certificate" in case
+    assert not snapshot.whole or case == "lagging" or "certificate" in case or "tokens" in case
     headings = (ROOT / RUNBOOK).read_text().splitlines()
     for problem in found:
         assert f"## {problem.heading}" in headings

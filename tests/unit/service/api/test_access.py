@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from service.api import access
 from service.api.access import Access, Right, TokensError, parse
@@ -27,6 +28,11 @@ reporting  read        {digest(READER)}
 importer   write       {digest(WRITER)}
 
 ci         read,write  {digest(BOTH)}
+"""
+
+
+EXPIRING = f"""old read {digest(READER)} 2001-01-31T00:00:00Z
+new read {digest(BOTH)} 2999-01-31T00:00:00Z
 """
 
 
@@ -196,3 +202,38 @@ def test_no_file_no_start(settings: Settings, tokens_file: Path) -> None:
     tokens_file.unlink()
     with pytest.raises(SettingsError, match=r"ACCESS_TOKENS_FILE.*No such file"):
         create_app(settings)
+
+
+async def test_an_expired_token_is_told_so(
+    client: httpx.AsyncClient, tokens_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """401, with the moment; one that will expire still counts."""
+    monkeypatch.setattr(access, "LOOK", 0.0)
+    tokens_file.write_text(EXPIRING)  # noqa: ASYNC240 - a few bytes
+    answer = await client.get("/api/users", headers=bearer(READER))
+    assert answer.status_code == 401
+    assert "The token of old expired at 2001-01-31T00:00:00Z" in answer.json()["detail"]
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert (await client.get("/api/users", headers=bearer(BOTH))).status_code == PASSED
+
+
+def test_what_is_wrong_with_the_file_is_logged_once(
+    tokens_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each request; again when something else is wrong, or it was right meanwhile."""
+    monkeypatch.setattr(access, "LOOK", 0.0)
+    held = access.Tokens(tokens_file)
+
+    def lines(change: Callable[[], object]) -> int:
+        change()
+        with capture_logs() as logs:
+            for _ in range(3):
+                held.holder("any")
+        return sum(line["event"].startswith("bad file of tokens") for line in logs)
+
+    assert lines(lambda: tokens_file.write_text("new read 12")) == 1
+    assert lines(lambda: tokens_file.write_text("new\nread 12 34")) == 0  # line 1 is still wrong
+    assert lines(tokens_file.unlink) == 1
+    assert lines(lambda: tokens_file.write_text(FILE)) == 0
+    assert held.holder(READER) is not None
+    assert lines(tokens_file.unlink) == 1

@@ -81,7 +81,7 @@ def _shown_by_edge(ca: Path) -> float | None:
     try:
         context = ssl.create_default_context(cafile=str(ca))
         context.check_hostname = False
-        address = ("127.0.0.1", settings.port("HTTPS_PORT"))
+        address = (settings.published_on(), settings.port("HTTPS_PORT"))
         with (
             socket.create_connection(address, timeout=EDGE_LIMIT) as plain,
             context.wrap_socket(plain) as session,

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 from base64 import b64encode
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ops import tokens
@@ -92,7 +93,8 @@ class SecretFiles:
         self.certificates.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             for path in (self.certificates, *self.certificates.rglob("*")):
-                os.chown(path, CERTIFICATES, READERS, follow_symlinks=False)
+                with suppress(FileNotFoundError):  # one that is just replacing another
+                    os.chown(path, CERTIFICATES, READERS, follow_symlinks=False)
 
     @property
     def certificates_user(self) -> str:

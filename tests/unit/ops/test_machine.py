@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ops import machine
+from ops import cluster, machine
 from ops.machine import CHECK_TIMEOUT, MEMORY, WAKE_UPS, Machine, lacks
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ RUNS, STANDS = 0.015, 0.085
 15 ms in each 100 does."""
 
 MEASURE_PROGRAM = """
-from ops import machine
+from ops import cluster, machine
 print("begins", flush=True)
 print(tuple(machine.measure({seconds}).late))
 """
@@ -126,8 +126,9 @@ def limits(name: str) -> int:
 
 
 def test_the_least_memory_is_the_smallest_containers() -> None:
-    """As compose.yaml has it."""
-    assert min(map(limits, COMPOSE["services"])) == MEMORY
+    """As compose.yaml has it; what makes certificates needs less, and nobody waits for it."""
+    working = set(COMPOSE["services"]) - {cluster.MAKER}
+    assert min(map(limits, working)) == MEMORY
 
 
 def test_readme_has_the_sum_of_all_limits() -> None:

@@ -51,6 +51,8 @@ NUMBERS = {
         "a number of days, 30 to 36500; 0: for ever",
     ),
     "APP_LOG_FILES": ((range(2, 1001),), "a number of files, 2 to 1000"),
+    "CERTIFICATE_SECONDS": ((range(30, 10**9),), "a number of seconds, 30 or more"),
+    "CA_SECONDS": ((range(90, 10**9),), "a number of seconds, 90 or more"),
 }
 """Settings that are numbers: which ones, and the same in words."""
 

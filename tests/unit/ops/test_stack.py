@@ -33,7 +33,13 @@ def test_the_makefile_has_every_verb() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PROFILE", "quick"), ("NODES", "1"), ("REQUEST_DEADLINE", "51"), ("REQUEST_DEADLINE", "x")],
+    [
+        ("PROFILE", "quick"),
+        ("NODES", "1"),
+        ("REQUEST_DEADLINE", "51"),
+        ("REQUEST_DEADLINE", "x"),
+        ("CERTIFICATE_SECONDS", "29"),
+    ],
 )
 def test_a_bad_variable_stops_up_with_its_name(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -91,10 +91,12 @@ class SecretFiles:
     def _make_certificates_folder(self) -> None:
         """Make it, and all that is there, belong to who writes in it (`certificates_user`)."""
         self.certificates.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            for path in (self.certificates, *self.certificates.rglob("*")):
-                with suppress(FileNotFoundError):  # one that is just replacing another
+        for path in (self.certificates, *self.certificates.rglob("*")):
+            with suppress(FileNotFoundError):  # one that is just replacing another
+                if os.geteuid() == 0:
                     os.chown(path, CERTIFICATES, READERS, follow_symlinks=False)
+                if path.is_dir() and not path.is_symlink():  # earlier versions made them read-only
+                    path.chmod(path.stat().st_mode | 0o700)
 
     @property
     def certificates_user(self) -> str:

@@ -97,7 +97,9 @@ def test_certificates_belong_to_their_maker(files: SecretFiles) -> None:
     outside = files.folder.parent / "outside"
     outside.touch()
     (files.certificates / "link").symlink_to(outside)
+    (files.certificates / "postgres1").mkdir(mode=0o550)  # as versions before renewal left it
     files.make()
+    assert (files.certificates / "postgres1").stat().st_mode & 0o777 == 0o750
     user, group = map(int, files.certificates_user.split(":"))
     assert group == READERS
     if os.geteuid() == 0:

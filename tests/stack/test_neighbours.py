@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import pytest
 
 from ops import firewall
 from tests.stack.support import BASE_URL, ROOT
+from tests.stack.test_guests import HALF_OPEN, UPLOADS, WATCHED, use
+from tests.stack.test_hostile import attack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +78,23 @@ def test_a_neighbour_gets_no_answer(neighbour: list[str], url: str) -> None:
     """Neither from a port that is published on loopback, nor from the container behind it."""
     assert httpx.get(f"{BASE_URL}/livez").status_code == 200
     assert status(neighbour, url) == "000"
+
+
+def test_all_strangers_at_once(neighbour: list[str]) -> None:
+    """A neighbour that knocks without pause, logins and uploads that never end: nothing fails."""
+    knock = "while :; do curl -s -m 1 -o /dev/null http://127.0.0.1:8080/livez; done"
+    limited = ("timeout", f"{WATCHED + LIMIT:.0f}", "sh", "-c", knock)
+    with (
+        subprocess.Popen((*neighbour, *limited), start_new_session=True) as knocking,
+        attack(HALF_OPEN) as logins,
+        attack(UPLOADS) as uploads,
+    ):
+        try:
+            use(WATCHED)
+            ended = [each.args for each in (knocking, logins, uploads) if each.poll() is not None]
+            assert ended == [], "ended before its measurement"
+        finally:
+            os.killpg(knocking.pid, signal.SIGKILL)
 
 
 def test_the_rule_is_what_keeps_a_neighbour_out(neighbour: list[str]) -> None:

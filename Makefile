@@ -9,13 +9,16 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean distclean status primary vip switchover logs psql dev check check-long check-busy test test-stack bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy test test-stack bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up:  ## from a bare machine to a running stack
 	@$(PYTHON) -m ops up
+
+update:  ## security updates: fresh images, every container replaced in turn; nothing fails
+	@$(PYTHON) -m ops update
 
 down:  ## stop the stack, keep its data
 	@$(PYTHON) -m ops down

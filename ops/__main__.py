@@ -12,6 +12,7 @@ from ops.stack import Stack
 
 VERBS = {
     "up": "bring the whole stack up from whatever state the machine is in",
+    "update": "security updates: fresh images, every container replaced in turn, nothing fails",
     "down": "stop the stack; its data stays",
     "clean": "stop the stack and remove its data and secrets",
     "distclean": "clean, and remove the images as well",

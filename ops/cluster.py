@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ MAKER = "certificates"
 
 MEMBERS = (MONITOR, *NODES, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER)
 """Everything that has a container."""
+
+UPDATED = re.compile(r"(?:^|,)holdfast\.updated=([^,]*)")
+"""The label that images have of their build; containers inherit it."""
 
 EDGE_LIMIT = 2.0
 """Seconds for nginx itself to answer on the published port."""
@@ -48,6 +52,7 @@ class Container:
     name: str  # the member's
     state: str
     status: str
+    updated: str = ""  # ISO 8601: its image has the packages of then; empty: nobody says
 
     @property
     def condition(self) -> str:
@@ -70,14 +75,17 @@ class Container:
         return self.name == ONE_SHOT and self.state == "exited" and not self.ready
 
 
-def docker(*arguments: str) -> str:
-    """Run a Docker command and return its output; raise StackError with Docker's words."""
+def docker(*arguments: str, limit: float = LIST_LIMIT) -> str:
+    """Run a Docker command and return its output; raise StackError with Docker's words.
+
+    `limit`: seconds it may take.
+    """
     try:
         done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=LIST_LIMIT
+            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=limit
         )
     except subprocess.TimeoutExpired:
-        what = f"docker {arguments[0]} did not answer within {LIST_LIMIT:.0f} s"
+        what = f"docker {arguments[0]} did not answer within {limit:.0f} s"
         raise StackError(f"{what}; is the machine, or the engine, overloaded?") from None
     if done.returncode != 0:
         words = done.stderr.strip()
@@ -112,8 +120,13 @@ def containers() -> list[Container]:
     """Return the stack's containers, whatever their state, by name."""
     listing = docker("ps", "--all", "--format", "{{json .}}", *of_the_stack())
     rows = [json.loads(line) for line in listing.splitlines()]
-    found = [Container(names.member(row["Names"]), row["State"], row["Status"]) for row in rows]
-    return sorted(found, key=lambda container: container.name)
+    return sorted(map(_container, rows), key=lambda container: container.name)
+
+
+def _container(row: dict[str, str]) -> Container:
+    updated = UPDATED.search(row.get("Labels", ""))
+    when = updated[1] if updated else ""
+    return Container(names.member(row["Names"]), row["State"], row["Status"], when)
 
 
 def of_the_stack() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops import cluster, names
@@ -17,6 +18,10 @@ RUNBOOK = "docs/runbook.md"
 
 LAG_MOST = 16 * 1024 * 1024
 """Bytes of WAL, one segment, that a standby may have left to replay without a word about it."""
+
+
+AGE_MOST = 30 * 86400.0
+"""Seconds that images may keep their packages without a word about it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
         _containers,
         _ends,
         _tokens,
+        _age,
     )
     return [problem for check in checks for problem in check(snapshot)]
 
@@ -134,6 +140,14 @@ def _containers(snapshot: Snapshot) -> Iterator[Problem]:
         if not container.ready:
             what = f"Container {names.container(container.name)}: {container.condition}."
             yield Problem(what, "A container is down", _wake(container))
+
+
+def _age(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.updated is not None:
+        age = (datetime.now(UTC) - snapshot.updated).total_seconds()
+        if age > AGE_MOST:
+            what = f"The images' packages are {span(age)} old: security updates are missing."
+            yield Problem(what, "Security updates", names.command("make update"))
 
 
 def _ends(snapshot: Snapshot) -> Iterator[Problem]:

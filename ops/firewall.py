@@ -10,18 +10,36 @@ from __future__ import annotations
 
 import string
 import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ops import names
 from ops.console import StackError, result
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 LIMIT = 30.0
 """Seconds for the rule to be set, or looked for."""
 
 IMAGE = "holdfast-haproxy"
+
+HELD_MOST = 30
+"""Seconds that connections may be held: measured are 2 to 3."""
+
+HOLD = """table ip {table} {{
+    chain others {{
+        type filter hook prerouting priority raw;
+        tcp dport {{ {ports} }} tcp flags & (syn | ack) == syn fib daddr type local drop
+    }}
+    chain ourselves {{
+        type filter hook output priority raw;
+        tcp dport {{ {ports} }} tcp flags & (syn | ack) == syn fib daddr type local drop
+    }}
+}}"""
+
+ENDS = "nft delete table ip {table}"
 
 
 def table() -> str:
@@ -57,11 +75,37 @@ def release() -> None:
     _nft("delete", "table", "ip", table())
 
 
+@contextmanager
+def held(ports: Iterable[int]) -> Iterator[None]:
+    """Let whoever connects to one of this host's ports wait, as long as the block runs.
+
+    What asks for a connection is dropped, and the client's kernel asks again after 1 s, 3 s, 7 s
+    (RFC 6298): nobody is refused while nobody listens. After HELD_MOST the rule ends by itself.
+    """
+    guard = f"{table()}-hold"
+    rules = HOLD.format(table=f"{table()}_hold", ports=", ".join(map(str, ports)))
+    ends = f"sleep {HELD_MOST}; {ENDS.format(table=f'{table()}_hold')}"
+    try:
+        _run("--detach", "--name", guard, "--entrypoint", "sh", IMAGE, "-c", ends)
+        done = _nft("-f", "-", given=rules)
+        if done.returncode != 0:
+            raise StackError(f"The host's firewall takes no rule: {done.stderr.strip()}")
+        yield
+    finally:
+        _nft("delete", "table", "ip", f"{table()}_hold")
+        subprocess.run(
+            ["docker", "rm", "--force", guard], capture_output=True, check=False, timeout=LIMIT
+        )
+
+
 def _nft(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return _run("--interactive", "--entrypoint", "nft", IMAGE, *arguments, given=given)
+
+
+def _run(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [
-        *("docker", "run", "--rm", "--interactive", "--network", "host", "--user", "0"),
-        *("--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges"),
-        *("--entrypoint", "nft", IMAGE, *arguments),
+        *("docker", "run", "--rm", "--network", "host", "--user", "0", "--cap-drop", "ALL"),
+        *("--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges", *arguments),
     ]
     return subprocess.run(
         command, input=given, capture_output=True, text=True, check=False, timeout=LIMIT

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops import names
@@ -28,11 +29,19 @@ OWN_BASE = "holdfast-base:trixie"
 IMAGE_LABEL = "org.opencontainers.image.title=holdfast"
 """What every image of the stack is labelled with (deploy/*/Dockerfile)."""
 
+IMAGE, IMAGE_UPDATED = "holdfast-postgres", '{{index .Config.Labels "holdfast.updated"}}'
+"""One of the images, and the label of all that says when their packages are of."""
+
 ENGINE_LIMIT = 90.0
 """Seconds for the engine to start; the script itself gives up after 60."""
 
 ENGINE_STOP = 40.0
 """Seconds for the engine to stop."""
+
+
+def moment() -> str:
+    """Return this moment as images are labelled with it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Host:
@@ -82,6 +91,19 @@ class Host:
         self.remove_superseded_images()
         for command in (["image", "rm", "--force", OWN_BASE], ["builder", "prune", "--force"]):
             subprocess.run(["docker", *command], capture_output=True, check=False)
+
+    def updated(self) -> str:
+        """Return the moment that the images' packages are of; now, where there is none yet."""
+        shown = ("docker", "image", "inspect", "--format", IMAGE_UPDATED, IMAGE)
+        done = subprocess.run(shown, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or moment()
+
+    def update_compose(self) -> None:
+        """Take the newest Docker Compose of the archive that it came from, if from there."""
+        if os.geteuid() == 0 and self.may_install:
+            script = str(self.scripts / "install-compose.sh")
+            log = self.logs / "compose.log"
+            run_step("Docker Compose", [script, "update"], log, limit=INSTALL_LIMIT)
 
     def remove_superseded_images(self) -> None:
         """Remove earlier builds of the stack's images that no name points to any more."""

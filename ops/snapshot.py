@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from ops import certificates, cluster, tokens
@@ -100,6 +101,12 @@ class Snapshot:
     sizes: Sizes | None = None
     tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
+
+    @property
+    def updated(self) -> datetime | None:
+        """When the oldest image got its packages; None where nobody says."""
+        known = [each.updated for each in self.containers if each.updated]
+        return min(map(datetime.fromisoformat, known), default=None)
 
     @property
     def primary(self) -> str | None:

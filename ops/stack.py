@@ -19,12 +19,13 @@ from ops import (
     ownership,
     preflight,
     removal,
+    rollout,
     settings,
     slots,
     waiting,
 )
 from ops.console import CommandFailedError, StackError, run_step, say
-from ops.host import Host
+from ops.host import Host, moment
 from ops.secret_files import SecretFiles
 from ops.timing import DEADLINES, deadline
 
@@ -69,6 +70,38 @@ class Stack:
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
+        self._prepare()
+        self._start()
+        self.host.remove_superseded_images()
+        waiting.await_answer()
+        waiting.await_redundancy()
+        lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
+        secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
+        say(farewell.text(secrets, access, lacks))
+        say(f"It took {time.monotonic() - begun:.0f} s.")
+
+    def update(self) -> None:
+        """Give all images the packages of now, and replace every container in turn; nothing fails.
+
+        Raises StackError where the stack is not whole; what was replaced by then stays.
+        """
+        begun = time.monotonic()
+        if not self.host.engine_answers():
+            raise StackError(f"The stack is not running; `{names.command('make up')}`, then this.")
+        ownership.require(self.root)
+        self.host.update_compose()
+        self._prepare(moment())
+        rollout.roll(self.replace)
+        self.host.remove_superseded_images()
+        say(f"Everything runs with the packages of now. It took {time.monotonic() - begun:.0f} s.")
+
+    def replace(self, member: str) -> None:
+        """Make a member's container anew if its image, or what it is told, is another now."""
+        title = f"Replacing {names.container(member)}"
+        self._compose(title, "up", "--detach", "--no-deps", member, limit=STOP_LIMIT)
+
+    def _prepare(self, updated: str = "") -> None:
+        """Do all that comes before containers; `updated`: images have packages of then, if said."""
         chosen = {**settings.read(self.root), **os.environ}
         settings.check_numbers()
         self._settle_settings()
@@ -81,19 +114,12 @@ class Stack:
         settings.keep(self.root, chosen)
         self.secrets.make()
         ownership.claim(self.root)
+        self.environment["UPDATED"] = updated or self.host.updated()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
         legacy.leave(self._take_down)  # which releases the rule
         firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
-        self._start()
-        self.host.remove_superseded_images()
-        waiting.await_answer()
-        waiting.await_redundancy()
-        lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
-        secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
-        say(farewell.text(secrets, access, lacks))
-        say(f"It took {time.monotonic() - begun:.0f} s.")
 
     def down(self) -> None:
         """Stop and remove the containers; volumes and images stay."""

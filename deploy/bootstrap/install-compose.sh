@@ -5,7 +5,10 @@
 # shellcheck source=deploy/bootstrap/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-if docker compose version >/dev/null 2>&1; then
+# usage: install-compose.sh [update]     update: the newest one, if it came from there
+if [ "${1:-}" = update ]; then
+    dpkg -s docker-compose >/dev/null 2>&1 || { echo "Docker Compose is not of this archive"; exit 0; }
+elif docker compose version >/dev/null 2>&1; then
     echo "Docker Compose is present: $(docker compose version)"
     exit 0
 fi
@@ -17,6 +20,7 @@ if dpkg --compare-versions "${candidate:-0}" ge 2; then
 fi
 
 mirror=$(debian_mirror)
+security=$(debian_mirror security)
 [ -n "$mirror" ] || die "no Debian archive in the apt sources of this host: install Docker Compose 2 by hand"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +28,7 @@ chmod 755 "$work"
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 cat >"$work/sources.list" <<EOF
 deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main
+${security:+deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $security trixie-security main}
 EOF
 options=(
     -o "Dir::Etc::SourceList=$work/sources.list" -o "Dir::Etc::SourceParts=-"

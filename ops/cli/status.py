@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from ops import cluster, names, settings, snapshot
@@ -135,6 +136,9 @@ def _others(now: Snapshot) -> Table:
         table.add_row("volumes used", _listed(used))
     ill = [f"{each.name} {each.condition}" for each in now.containers if not each.ready]
     table.add_row("containers", _listed(ill) or f"all {len(now.containers)} healthy")
+    if now.updated is not None:
+        age = span((datetime.now(UTC) - now.updated).total_seconds())
+        table.add_row("images", f"packages of {now.updated:%Y-%m-%d}, {age} old")
     table.add_row("certificates", _certificates(now))
     return table
 

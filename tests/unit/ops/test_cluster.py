@@ -53,3 +53,18 @@ def test_containers_go_by_their_members_names(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cluster, "docker", docker)
     assert [each.name for each in cluster.containers()] == ["app1"]
     assert "label=com.docker.compose.project=second" in asked[0]
+
+
+def test_a_container_knows_of_when_its_packages_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a label of its image, wherever that stands among others; one without says nothing."""
+    row = {"Names": "app1", "State": "running", "Status": "Up 1 second (healthy)"}
+    first, second = "holdfast.updated=2026-11-27T04:00:00+00:00", "holdfast.updated=2026-11-28"
+    labels = [f"{first},x=y", f"a=b,{second}", "a=b"]
+    rows = [{**row, "Names": f"app{n}", "Labels": each} for n, each in enumerate(labels)]
+    text = "\n".join(map(json.dumps, rows))
+    monkeypatch.setattr(cluster, "docker", lambda *_: text)
+    assert [each.updated for each in cluster.containers()] == [
+        "2026-11-27T04:00:00+00:00",
+        "2026-11-28",
+        "",
+    ]

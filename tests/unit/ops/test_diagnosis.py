@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,17 @@ def test_a_rolling_restart_leaves_what_holds_a_role_for_last() -> None:
     assert order.index("postgres2") < order.index("postgres1")
     everything = {"app1", "app2", "haproxy1", "haproxy2", "pg-monitor", "postgres1", "postgres2"}
     assert set(order) == everything | {"vip-access", "psql-client", "certificates"}
+
+
+@pytest.mark.parametrize(("days", "told"), [(29, False), (31, True)])
+def test_old_packages_are_a_problem(*, days: float, told: bool) -> None:
+    """Of the oldest image, with the command that mends it."""
+    now = datetime.now(UTC)
+    old, new = (
+        replace(WHOLE.containers[0], updated=(now - timedelta(days=age)).isoformat())
+        for age in (days, 1)
+    )
+    found = diagnose(replace(WHOLE, containers=[new, old]))
+    assert [(each.heading, each.command) for each in found] == (
+        [("Security updates", "make update")] if told else []
+    )

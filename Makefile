@@ -28,7 +28,7 @@ clean:  ## stop the stack, remove its data and secrets; asks (YES=1 is the answe
 
 distclean:  ## clean, and remove images, virtual environment and caches too
 	@$(PYTHON) -m ops distclean
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@[ -n "$(filter-out holdfast,$(NAME))" ] || rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 status:  ## what `./holdfast status` shows; that one's exit code is for scripts
 	@./holdfast status || [ $$? -eq 3 ]

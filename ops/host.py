@@ -32,6 +32,9 @@ IMAGE_LABEL = "org.opencontainers.image.title=holdfast"
 IMAGE, IMAGE_UPDATED = "holdfast-postgres", '{{index .Config.Labels "holdfast.updated"}}'
 """One of the images, and the label of all that says when their packages are of."""
 
+SBIN = "/usr/sbin:/sbin"
+"""Where dockerd is, which is on no plain user's PATH."""
+
 ENGINE_LIMIT = 90.0
 """Seconds for the engine to start; the script itself gives up after 60."""
 
@@ -117,7 +120,7 @@ class Host:
         """
         if self.engine_answers():
             return True
-        if shutil.which("dockerd") is None:
+        if shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:{SBIN}") is None:
             return False
         self.logs.mkdir(parents=True, exist_ok=True)
         self._start_engine()

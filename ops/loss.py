@@ -38,6 +38,19 @@ LOCAL_COMMITS = re.compile(
 )
 """How many, and since when an instance counts: seconds of the Unix epoch."""
 
+LEADERS = {"primary", "wait_primary", "single"}
+"""A node that is, or is to be, one of these has what was acknowledged last."""
+
+GONE = {"exited", "dead", "created"}
+"""Docker's states of a container that does not run, and goes on by no one's doing but `start`."""
+
+MAINTENANCE, REPORTED = "maintenance", "report_lsn"
+REPORT = (
+    "UPDATE pgautofailover.node SET goalstate = 'report_lsn' "
+    "WHERE nodename = '{}' AND reportedstate = 'maintenance'"
+)
+"""pg_auto_failover 2.2 promotes from report_lsn, and never from maintenance (fsm.c)."""
+
 ALONE = "wait_primary"
 """The state of a primary that no commit of which waits for a standby."""
 
@@ -63,7 +76,7 @@ class Loss:
         gone = " and ".join(self.given_up)
         return (
             f"{self.node} becomes the primary as it is. Acknowledged writes that only {gone} had "
-            f"are given up: {many} (those answered `Durability: local`){then}, "
+            f"are given up: {many} of the service's (those answered `Durability: local`){then}, "
             f"{self.wal:,} bytes of WAL."
         )
 
@@ -76,7 +89,9 @@ def estimate(node: str) -> Loss:
     now = snapshot.take()
     target = _candidate(now, node)
     others = [each for each in now.nodes if each is not target]
-    given_up = tuple(each.name for each in others if not _runs(now, each.name))
+    given_up = tuple(each.name for each in others if _is_gone(now, each.name))
+    if not given_up:
+        raise StackError("no data node is gone, so there is nothing to give up")
     since = _alone_since(given_up)
     ahead = max((_bytes(each.lsn) for each in others), default=0)
     return Loss(
@@ -93,8 +108,11 @@ def accept(loss: Loss) -> str:
 
     With three nodes it may be another than was asked for: of those left, the one with most WAL.
     A node that was given up, and comes back, copies the primary; what it had is kept aside.
+    Raises StackError, and nothing is given up, when it is not any more what was agreed to.
     """
-    _candidate(snapshot.take(), loss.node)
+    if estimate(loss.node).given_up != loss.given_up:
+        raise StackError("other nodes are gone now than when this was asked; ask again")
+    _leave_maintenance(loss.node)
     for name in loss.given_up:
         operate.in_container(
             cluster.MONITOR, DROP_LIMIT, "pg_autoctl", "drop", "node", "--name", name, "--force"
@@ -116,38 +134,64 @@ def _candidate(now: Snapshot, node: str) -> Node:
         raise StackError(
             f"there is no data node {node}; there are {there}"
             if there
-            else f"the monitor does not answer, and it has to: `{_start(cluster.MONITOR)}`"
+            else f"the monitor does not answer (`{_start(cluster.MONITOR)}`), or knows no node "
+            'any more (docs/runbook.md, "The monitor is down")'
         )
     if now.primary is not None:
         raise StackError(
             f"{now.primary} accepts writes: nothing has to be given up. "
             f"`holdfast failover {node}` hands the role over once {node} is in sync"
         )
-    if not _runs(now, node):
+    if not any(each.name == node and each.state == "running" for each in now.containers):
         raise StackError(f"{node} does not run: `{_start(node)}`, then this again")
-    if found.state in PRIMARIES:
+    others = [each for each in now.nodes if each is not found]
+    if found.state in PRIMARIES and not any(
+        {each.state, each.assigned} & LEADERS for each in others
+    ):
         raise StackError(
             f"{node} is the primary, and does not accept writes: it has what was acknowledged. "
             f"`docker logs {names.container(node)}` says why"
         )
     if found.assigned in PROMOTED:
         raise StackError(f"a failover to {node} is under way; `holdfast status` shows it")
-    alive = [each.name for each in now.nodes if each.state in PRIMARIES and _runs(now, each.name)]
-    if alive:
-        gone = names.container(alive[0])
-        raise StackError(
-            f"{alive[0]} runs, and may have what {node} lacks: it is not given up while it does. "
-            f"If it is beyond repair: `docker rm -f {gone}`, then this again"
-        )
+    for each in others:
+        container = names.container(each.name)
+        beyond = f"If it is beyond repair: `docker rm -f {container}`, then this again"
+        if each.state in PRIMARIES and not _is_gone(now, each.name):
+            raise StackError(
+                f"{each.name} is there, and may have what {node} lacks: it is not given up while "
+                f"it is. {beyond}"
+            )
+        exists = any(one.name == each.name for one in now.containers)
+        if each.state not in PRIMARIES and exists and _bytes(each.lsn) > _bytes(found.lsn):
+            raise StackError(
+                f"{each.name} has more than {node}: `{_start(each.name)}`, and make that the "
+                f"primary. {beyond}"
+            )
     return found
+
+
+def _leave_maintenance(node: str) -> None:
+    """Let a standby that stepped out as it was stopped say what it has: from there it may go on."""
+    if _state(snapshot.take(), node) != MAINTENANCE:
+        return
+    asked = ("psql", "--no-psqlrc", "-q", "-d", "pg_auto_failover", "-c", REPORT.format(node))
+    operate.in_container(cluster.MONITOR, DROP_LIMIT, *asked)
+    what = f"{node} to say what it has"
+    operate.wait_for(what, PROMOTED_LIMIT, lambda now: _state(now, node) == REPORTED)
+
+
+def _state(now: Snapshot, node: str) -> str:
+    return next((each.state for each in now.nodes if each.name == node), "")
 
 
 def _start(member: str) -> str:
     return f"docker start {names.container(member)}"
 
 
-def _runs(now: Snapshot, name: str) -> bool:
-    return any(each.name == name and each.state == "running" for each in now.containers)
+def _is_gone(now: Snapshot, name: str) -> bool:
+    """Tell whether a node's container can do nothing; one that is paused, or starts again, can."""
+    return all(each.state in GONE for each in now.containers if each.name == name)
 
 
 def _alone_since(lost: Iterable[str]) -> datetime | None:

@@ -17,6 +17,7 @@ nobody needed. What that takes follows from the profile's own timers:
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from dataclasses import dataclass
@@ -133,10 +134,13 @@ def processors() -> float:
 
 
 def memory() -> int | None:
-    """Return the bytes that are available: on the machine, and within this process's cgroups."""
+    """Return the bytes that are available: on the machine, and within this process's cgroups.
+
+    A container's own limit says nothing of the stack beside it: only who drives Docker is asked.
+    """
     lines = (line.split() for line in _read(PROC / "meminfo").splitlines())
     found = [int(words[1]) * 1024 for words in lines if words[:1] == ["MemAvailable:"]]
-    for folder in _groups("memory"):
+    for folder in _groups("memory") if shutil.which("docker") else ():
         for most, used in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from typing import TYPE_CHECKING
 
 from ops.console import StackError
@@ -26,8 +27,10 @@ COMPOSE = "deploy/compose"
 
 
 def stack() -> str:
-    """Return the stack's name; raise StackError where it is none."""
+    """Return the stack's name; raise StackError where it is none. The host's own name is none."""
     name = os.environ.get("NAME") or DEFAULT
+    if name.lower() == socket.gethostname().lower():  # as WSL sets it, for all that is run there
+        return DEFAULT
     if not FORM.fullmatch(name):
         raise StackError(
             f"NAME is '{name}'; a stack's name has up to 20 characters of a to z, 0 to 9 and '-', "

@@ -17,6 +17,9 @@ from ops import cluster, names
 from ops.console import StackError, say
 from ops.host import IMAGE_LABEL
 
+PASSWORD = "db_password"  # noqa: S105 - a file's name
+"""One of the secrets: where it is, the others are."""
+
 FILE = "stack_id"
 """Among the secrets: who moves these to another place takes the stack along."""
 
@@ -98,8 +101,18 @@ def _other(root: Path) -> str | None:
     # An earlier version left no mark, and `docker volume prune` may take one away.
     if places:
         here = any(_is_here(place, root / names.COMPOSE) for place in places)
-        return None if here else places[0].removesuffix(f"/{names.COMPOSE}")
-    return None if (names.secrets(root) / "db_password").exists() else ""
+        moved = _has_secrets(root) and not any(map(_had_secrets, places))
+        return None if here or moved else places[0].removesuffix(f"/{names.COMPOSE}")
+    return None if _has_secrets(root) else ""
+
+
+def _has_secrets(root: Path) -> bool:
+    return (names.secrets(root) / PASSWORD).exists()
+
+
+def _had_secrets(place: str) -> bool:
+    """Tell whether an earlier version's stack, which was the first one, has its secrets there."""
+    return (Path(place) / "secrets" / PASSWORD).exists()
 
 
 def _places() -> list[str]:
@@ -136,6 +149,7 @@ def _refusal(where: str) -> str:
         "  one more beside it:   NAME=other make up    (any name; ports and subnets of its own)",
         *([f"  to be rid of it:      {names.command('make clean')}    (there)"] if known else []),
         f"If that checkout {gone}is no longer needed, ADOPT=1 makes its stack this one's: the data",
-        "stay, and passwords, certificates and tokens are made anew.",
+        "stay, and what of passwords, certificates and tokens is not here is made anew. Move",
+        f"{names.COMPOSE}/secrets and {names.COMPOSE}/.env from there before, if they are.",
     ]
     return "\n".join(lines)

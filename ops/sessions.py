@@ -21,8 +21,10 @@ GONE_LIMIT = 20.0
 """Seconds for all to be gone."""
 
 POLL = 0.2
-LOOKS = 3
-"""Looks in a row that find nothing: a login that began before may just be ending."""
+
+LOGIN_MOST = 6.0
+"""Seconds that a login may take (authentication_timeout, 5 s): one that began before with the old
+password is seen only once it is over."""
 
 # A walsender is never idle. A standby connects again, and sends on from where it was.
 END = """
@@ -40,8 +42,8 @@ def end_older(role: str, moment: float, ask: Callable[[str], str]) -> int:
     many there were. Raises StackError when some are left.
     """
     begun = time.monotonic()
-    most = quiet = 0
-    while quiet < LOOKS:
+    most, count = 0, ""
+    while count != "0" or time.monotonic() - begun < LOGIN_MOST:
         waited = time.monotonic() - begun
         late = "true" if waited > AT_WORK else "false"
         count = ask(END.format(role=role, moment=moment, late=late)).partition("|")[0].strip()
@@ -53,6 +55,5 @@ def end_older(role: str, moment: float, ask: Callable[[str], str]) -> int:
                 "rotate it once more."
             )
         most = max(most, int(count or 0))
-        quiet = quiet + 1 if count == "0" else 0
         time.sleep(POLL)
     return most

@@ -65,6 +65,10 @@ NAMES = (
 """What is kept. deploy/compose/README.md says what each means."""
 
 
+RETENTION, RETENTION_DAYS = "AUDIT_RETENTION", 400
+"""Days that the audit is kept where nothing is said (deploy/compose/compose.yaml); 0: for ever."""
+
+
 @dataclass(frozen=True)
 class Loosened:
     """A setting that would be more open than it was."""
@@ -197,6 +201,17 @@ def confirm(changes: list[Loosened]) -> None:
     if changes:
         told = ", ".join(f"{one.name} from {one.before} to {one.now}" for one in changes)
         agree(f"This opens the stack: {told}.", "Say so with YES=1, or leave it out.")
+
+
+def confirm_retention(kept: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Ask whether to keep the audit for less long than before; raise StackError without a yes."""
+    before, after = (int(each.get(RETENTION) or RETENTION_DAYS) for each in (kept, now))
+    if after and (not before or after < before):
+        days = f"{before} days" if before else "for ever"
+        what = (
+            f"This removes what is older than {after} days from the audit, kept {days} until now."
+        )
+        agree(what, "Say so with YES=1, or leave AUDIT_RETENTION as it was.")
 
 
 def keep(root: Path, now: Mapping[str, str]) -> None:

@@ -105,7 +105,10 @@ class Stack:
         chosen = {**settings.read(self.root), **os.environ}
         settings.check_numbers()
         self._settle_settings()
-        settings.confirm(settings.loosened(settings.read(self.root), self.environment))
+        kept = settings.read(self.root)
+        settings.confirm(settings.loosened(kept, self.environment))
+        if (self.secrets.folder / "db_password").exists():  # else there is no audit yet
+            settings.confirm_retention(kept, self.environment)
         self.environment["BASE_IMAGE"] = self.host.prepare()
         ownership.require(self.root)
         chosen |= slots.choose(self.root)
@@ -148,8 +151,8 @@ class Stack:
                 self._compose("Removing its images", "down", "--rmi", "all", limit=STOP_LIMIT)
                 self.host.remove_images()
             self.host.stop_engine()
-        if not names.is_default():
-            shutil.rmtree(names.home(self.root), ignore_errors=True)
+            if not names.is_default():
+                shutil.rmtree(names.home(self.root), ignore_errors=True)
         self.host.remove_state()
 
     def primary(self) -> None:
@@ -255,7 +258,7 @@ class Stack:
     def _wake_engine(self) -> bool:
         there_is_one = self.host.wake_engine()
         if not there_is_one:
-            say("Docker is not installed, so there is nothing to remove.")
+            say("Docker is not installed, so there is nothing to remove; secrets stay.")
         return there_is_one
 
     def _take_down(self, title: str, *extra: str) -> None:

@@ -29,3 +29,17 @@ CREATE OR REPLACE TRIGGER refuse_a_second_primary
 -- switchover, maintenance) the group and then the rows. When they meet, it is the report that gives
 -- up, well before either looks for a deadlock (deadlock_timeout, 1 s): the keeper sends another one.
 ALTER FUNCTION pgautofailover.node_active SET lock_timeout = '300ms';
+
+-- A keeper reports by its node's number. Those of a monitor that lost its data begin anew at 1: a keeper of
+-- before would be taken for another node, and told to be what that one is to be. No number is given twice.
+DO $$
+DECLARE
+    first bigint := extract(epoch FROM clock_timestamp())::bigint - 1700000000;
+BEGIN
+    IF EXISTS (SELECT FROM pg_sequence
+                WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass AND seqstart = 1)
+    THEN
+        EXECUTE format('ALTER SEQUENCE pgautofailover.node_nodeid_seq START WITH %s RESTART', first);
+    END IF;
+END
+$$;

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ops import tokens
+from ops import ownership, tokens
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import Table, show
 from ops.cli.verbs import Argument, Option, Verbs
+from ops.tokens import ROOT
 
 NOT_ASKED_FOR = "Tokens are asked for when the stack is up with ACCESS=writes or ACCESS=all."
 
@@ -31,6 +32,7 @@ def add(
     Standard output is the token alone: TOKEN=$(./holdfast access add me --scope write)
     """
     with reported(as_json=as_json):
+        ownership.require(ROOT)
         until = tokens.expiry(expires) if expires else ""
         token = tokens.add(tokens.of_stack(), name, scope, until)
     if as_json:
@@ -46,6 +48,7 @@ def add(
 def remove(name: Name, *, as_json: Json = False) -> None:
     """End a token."""
     with reported(as_json=as_json):
+        ownership.require(ROOT)
         tokens.remove(tokens.of_stack(), name)
     if as_json:
         print_json({"name": name, "removed": True})

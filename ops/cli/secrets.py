@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ops import rotation
+from ops import ownership, rotation
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import show
 from ops.cli.verbs import Argument, Option, Verbs
@@ -35,6 +35,7 @@ def rotate(
             show(line)
 
     with reported(as_json=as_json):
+        ownership.require(ROOT)
         rotation.rotate(Stack(ROOT).secrets, names or [], say, terminate=terminate)
     if as_json:
         print_json({"steps": steps})
@@ -44,4 +45,5 @@ def rotate(
 def renew() -> None:
     """Make all certificates anew; each is in use within seconds, connections go on."""
     with reported(as_json=False):
+        ownership.require(ROOT)
         Stack(ROOT).make_certificates(renew=True)

@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin, ge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+CUT_SHORT = 141
+"""The exit code when nobody reads any more what is printed, as a shell has it (128 + SIGPIPE)."""
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as everywhere."""
 
@@ -69,7 +72,7 @@ class Verbs:
 
     def parser(self) -> argparse.ArgumentParser:
         """Return what understands a command line."""
-        made = argparse.ArgumentParser(prog=self.name, description=self.help)
+        made = argparse.ArgumentParser(prog=self.name, description=self.help, allow_abbrev=False)
         self.fill(made)
         return made
 
@@ -91,8 +94,12 @@ class Verbs:
             chosen(**values)
         except UsageError as error:
             within.error(str(error))
+            sys.stdout.flush()
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # `... | head`; the interpreter would say so once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(CUT_SHORT)
         sys.exit(0)
 
     def fill(self, parser: argparse.ArgumentParser) -> None:
@@ -101,7 +108,7 @@ class Verbs:
         listed = parser.add_subparsers(metavar="COMMAND", title="commands")
         for name, function in self.functions.items():
             if isinstance(function, Verbs):
-                function.fill(listed.add_parser(name, help=function.help))
+                function.fill(listed.add_parser(name, help=function.help, allow_abbrev=False))
             else:
                 _describe(function, name, listed)
 
@@ -114,6 +121,7 @@ def _describe(function: Callable[..., None], name: str, listed: Any) -> None:  #
         description=text,
         epilog=getattr(function, "epilog", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(function=function, within=parser)
     hints = get_type_hints(function, include_extras=True)
@@ -186,4 +194,5 @@ def _rest(function: Callable[..., None]) -> bool:
 
 
 def _asks(words: Sequence[str]) -> bool:
-    return words[1:2] in (["--help"], ["-h"])
+    """Tell whether it is help that is asked for; `-h` is psql's own, the host."""
+    return words[1:2] == ["--help"]

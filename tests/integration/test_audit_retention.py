@@ -304,6 +304,28 @@ async def test_the_script_of_the_nodes(
     assert await run_script(stack.primary, database, "400") == []
 
 
+FUNCTION = """
+    CREATE OR REPLACE FUNCTION audit.keep(days integer) RETURNS text LANGUAGE plpgsql
+    SECURITY INVOKER AS $$ BEGIN ALTER ROLE holdfast_owner SUPERUSER; RETURN NULL; END $$
+"""
+OPERATOR = """
+    CREATE FUNCTION public.trap(text, boolean) RETURNS text LANGUAGE plpgsql
+    AS $$ BEGIN ALTER ROLE holdfast_owner SUPERUSER; RETURN ''; END $$;
+    CREATE OPERATOR public.|| (LEFTARG = text, RIGHTARG = boolean, FUNCTION = public.trap)
+"""
+
+
+@pytest.mark.parametrize("trap", [FUNCTION, OPERATOR], ids=["the function", "an operator"])
+async def test_the_owner_becomes_nobody_else_by_the_script(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection, trap: str
+) -> None:
+    """A superuser runs it, once a minute: nothing that the owner has written has his rights."""
+    await admin.execute(f"SET ROLE holdfast_owner; {trap}; RESET ROLE")
+    await run_script(stack.primary, database, "400")
+    rights = "SELECT rolsuper FROM pg_roles WHERE rolname = 'holdfast_owner'"
+    assert await admin.fetchval(rights) is False
+
+
 async def test_the_script_waits_for_the_migration(
     stack: EmbeddedStack, empty_database: str
 ) -> None:

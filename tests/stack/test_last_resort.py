@@ -98,6 +98,50 @@ def test_acknowledged_writes_are_given_up_by_a_person_alone() -> None:
     start(lost)
     wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
     assert primary() == kept
-    aside = docker("exec", lost, "ls", "/var/lib/postgresql/damaged")
-    assert "PG_VERSION" in aside
-    docker("exec", lost, "rm", "-rf", "/var/lib/postgresql/damaged")
+    _forget_what_was_given_up(lost)
+
+
+def test_a_standby_that_stepped_out_can_be_the_last_resort() -> None:
+    """It was stopped in an orderly way, so it is in maintenance, from where nothing is promoted."""
+    lost = primary()
+    kept = other(lost)
+    docker("stop", kept)
+    wait_until("a primary that goes on alone", RESUME_LIMIT, goes_on_alone)
+    with Writer() as alone:
+        alone.await_writes(GIVEN_UP)
+    kill(lost)
+    start(kept)
+    done = accept_loss(kept, YES="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert primary() == kept
+    start(lost)
+    wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    _forget_what_was_given_up(lost)
+
+
+def test_a_primary_that_only_stood_still_ends_itself() -> None:
+    """It is not given up while it is there; if it was all the same, it does not go on."""
+    lost = primary()
+    kept = other(lost)
+    kill(kept)
+    wait_until("a primary that goes on alone", RESUME_LIMIT, goes_on_alone)
+    docker("pause", lost)
+    try:
+        start(kept)
+        refused = accept_loss(kept, YES="1")
+        assert refused.returncode == 1
+        assert f"{lost} is there" in refused.stderr
+        docker("exec", "pg-monitor", "pg_autoctl", "drop", "node", "--name", lost, "--force")
+        wait_until("another primary", RESUME_LIMIT, lambda: cluster.find_primary() == kept)
+    finally:
+        docker("unpause", lost)
+    wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    assert primary() == kept
+    _forget_what_was_given_up(lost)
+
+
+def _forget_what_was_given_up(node: str) -> None:
+    """See that it is kept, and remove it as a person would."""
+    kept = "/var/lib/postgresql/given-up-*"
+    assert "PG_VERSION" in docker("exec", node, "sh", "-c", f"ls {kept}")
+    docker("exec", node, "sh", "-c", f"rm -rf {kept}")

@@ -66,30 +66,45 @@ begin_copy() {
 # by an operator (`holdfast failover --accept-loss`), or was away while the monitor lost its data. Its keeper would
 # end at once, for ever.
 leave_what_was_given_up() {
-    if [ -e "$created" ] && [ "$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
-        (count(*) > 0) FROM pgautofailover.node")" = "0 true" ] && a_primary_exists; then
-        log "the monitor knows this node no more, and another one accepts writes: a new copy of it is made"
+    if [ -e "$created" ] && another_is_the_primary; then
+        log "the monitor knows this node no more, and $(leader) accepts writes: a new copy of it is made"
         echo "given up" >"$copy_anew"
     fi
 }
 
-# At the start of the next life. What was here is kept once, where the volume has room for it beside a copy.
+# The node that the monitor knows as the primary, while it knows this one not at all; and whether it is one.
+leader() {
+    ask_monitor "SELECT min(nodehost) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary'))
+        FROM pgautofailover.node HAVING count(*) FILTER (WHERE nodename = :'node') = 0"
+}
+another_is_the_primary() {
+    local host
+    host=$(leader) && [ -n "$host" ] && [ "$(psql "host=$host ${nodes#* } target_session_attrs=read-write connect_timeout=2" \
+        --no-psqlrc -qAt -c 'SELECT 1')" = 1 ]
+}
+
+# At the start of the next life. What was here is kept once, where the volume has room for it beside a copy. What was
+# given up may be all there is of acknowledged writes: it is removed by a person alone.
 clear_for_copy() {
     [ -e "$copy_anew" ] || return 0
     local size free
-    rm -rf "$aside"
+    if [ "$(cat "$copy_anew")" = "given up" ]; then aside=$HOME/given-up-$(date -u +%Y%m%dT%H%M%SZ); else rm -rf "$aside"; fi
     if [ -e "$PGDATA" ]; then
         size=$(du --summarize --block-size=1M "$PGDATA" | cut -f 1)
         free=$(df --output=avail --block-size=1M "$HOME" | tail -n 1)
         if [ "$free" -gt $((size + size / 2 + VOLUME_RESERVE)) ]; then
             mv "$PGDATA" "$aside"
             log "what was here is in $aside, $size MB"
+        elif [ "$(cat "$copy_anew")" = "given up" ] && [ ! -e "$HOME/remove-given-up" ]; then
+            log "no room to keep what was given up ($size MB, $free MB free): make some, or touch $HOME/remove-given-up"
+            sleep 10 # the container starts again, for as long as nobody decides
+            exit 1
         else
             log "no room to keep what was here ($size MB, $free MB free): it is removed"
             rm -rf "$PGDATA"
         fi
     fi
-    rm -f "$created" "$copy_anew" "$failed_lives"
+    rm -f "$created" "$copy_anew" "$failed_lives" "$HOME/remove-given-up"
 }
 
 # ---------------------------------------------------------------- a monitor that has lost its data
@@ -100,10 +115,17 @@ watch_monitor() {
     local known
     while sleep 3; do
         [ ! -e "$stopping" ] || return 0
+        # Where it was given up while it could not be asked, it learns it here: nobody waits for what it acknowledges.
+        if [ "$(is_read_only 2>/dev/null)" = off ] && another_is_the_primary; then
+            log "the monitor knows this node no more, and $(leader) accepts writes: this one ends"
+            kill -KILL "$keeper" 2>/dev/null || true
+            return 0
+        fi
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
             count(*) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary')) || ' ' ||
             count(*) FILTER (WHERE nodename = :'node' AND reporttime < now() - interval '10 seconds')
-            FROM pgautofailover.node") || continue
+            FROM pgautofailover.node, pg_sequence WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass
+            AND seqstart > 1") || continue
         case $known in
         "0 0 "*) [ "$(is_read_only 2>/dev/null)" = off ] && register "a primary" ;;
         "0 "*) [ "$(is_read_only 2>/dev/null)" = on ] && register "a standby" ;;

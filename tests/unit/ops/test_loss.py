@@ -48,6 +48,16 @@ def snapshot(
     return Snapshot(containers, list(nodes), list(writable))
 
 
+BOTH = ("postgres1", "postgres2")
+THIRD = Node("postgres3", "secondary", "catchingup", healthy=False, lsn="0/3000080", timeline=1)
+
+
+def frozen(*nodes: Node) -> Snapshot:
+    """Return a stack of which the first node stands still."""
+    now = snapshot(*nodes)
+    return replace(now, containers=[Container(nodes[0].name, "paused", ""), *now.containers[1:]])
+
+
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A stack whose primary is gone; the answers of its containers, by name."""
@@ -71,7 +81,7 @@ def test_what_is_given_up_is_said(stack: dict[str, str]) -> None:
         writes=6,
         since=ALONE,
     )
-    assert "at most 6 (those answered" in found.words
+    assert "at most 6 of the service's (those answered" in found.words
     assert "since 2025-11-26 23:33:20 UTC" in found.words
     assert "256 bytes of WAL" in found.words
     assert stack
@@ -107,7 +117,10 @@ def test_who_was_never_seen_alone_leaves_it_unknown(
         (snapshot(LOST, KEPT, writable=("postgres1",)), "postgres2", "nothing has to be given up"),
         (snapshot(LOST, KEPT, running=()), "postgres2", "`docker start postgres2`"),
         (snapshot(LOST, KEPT, running=("postgres1",)), "postgres1", "it has what was acknowledged"),
-        (snapshot(LOST, KEPT, running=("postgres1", "postgres2")), "postgres2", "postgres1 runs"),
+        (snapshot(LOST, KEPT, running=BOTH), "postgres2", "postgres1 is there"),
+        (frozen(LOST, KEPT), "postgres2", "postgres1 is there"),
+        (snapshot(LOST, KEPT, THIRD), "postgres2", "`docker start postgres3`, and make that"),
+        (snapshot(KEPT), "postgres2", "no data node is gone"),
         (
             snapshot(LOST, replace(KEPT, assigned="prepare_promotion")),
             "postgres2",
@@ -120,7 +133,32 @@ def test_nothing_is_given_up_that_need_not_be(
 ) -> None:
     """And each refusal says what to do instead; deciding looks again."""
     monkeypatch.setattr(loss.snapshot, "take", lambda: now)
+    monkeypatch.setattr(loss.events, "recent", lambda _: [])
     with pytest.raises(StackError, match=said):
         loss.estimate(node)
     with pytest.raises(StackError, match=said):
         loss.accept(loss.Loss(node, ("postgres1",), 0, None, None))
+
+
+@pytest.mark.parametrize("state", ["catchingup", "secondary", "demoted", "maintenance"])
+def test_whoever_is_left_can_be_the_last_resort(
+    stack: dict[str, str], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Also who was the primary once, and was demoted before the last one was lost."""
+    left = replace(KEPT, state=state, assigned="catchingup")
+    monkeypatch.setattr(loss.snapshot, "take", lambda: snapshot(LOST, left))
+    assert loss.estimate("postgres2").given_up == ("postgres1",)
+    assert stack
+
+
+def test_what_was_agreed_to_is_what_is_done(
+    stack: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was started meanwhile is not dropped, whatever the answer was."""
+    agreed = replace(loss.estimate("postgres2"), given_up=("postgres1", "postgres3"))
+    done: list[tuple[str, ...]] = []
+    monkeypatch.setattr(loss.operate, "in_container", lambda *words: done.append(words))
+    with pytest.raises(StackError, match="ask again"):
+        loss.accept(agreed)
+    assert done == []
+    assert stack

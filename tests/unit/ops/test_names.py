@@ -106,3 +106,10 @@ def test_volumes_and_networks_have_the_projects_names() -> None:
     assert {names.volume(each) for each in (cluster.MONITOR, *cluster.NODES)} == {
         f"holdfast_{name}" for name in COMPOSE["volumes"]
     }
+
+
+def test_the_hosts_name_names_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WSL gives it to everything that is run there."""
+    monkeypatch.setattr("socket.gethostname", lambda: "Desktop-1AB")
+    monkeypatch.setenv("NAME", "DESKTOP-1AB")
+    assert names.stack() == names.DEFAULT

@@ -166,6 +166,18 @@ def test_a_stack_without_a_mark_is_told_by_its_containers(
         ownership.require(fresh)
 
 
+def test_who_moved_the_secrets_of_an_earlier_version_has_its_stack(
+    engine: Engine, mine: Path, fresh: Path
+) -> None:
+    """It left no mark, and its containers name the place it was made in."""
+    engine.bring_up(mine)
+    with pytest.raises(StackError, match=f"Move\\n{names.COMPOSE}/secrets and"):
+        ownership.require(fresh)
+    names.secrets(fresh).parent.mkdir(parents=True, exist_ok=True)
+    names.secrets(mine).rename(names.secrets(fresh))
+    ownership.require(fresh)
+
+
 def test_volumes_without_mark_or_containers_are_not_a_fresh_clones(
     engine: Engine, mine: Path, fresh: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,24 @@ def test_ports_are_those_of_the_compose_file() -> None:
     wanted = {f"${{{name}:-{port}}}:{port}" for name, port in settings.PORTS.items()}
     assert {each.partition("}:")[2] for each in published} == wanted
     assert set(settings.PORTS) <= set(settings.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "asked"),
+    [
+        ({}, "30", True),
+        ({}, "400", False),
+        ({"AUDIT_RETENTION": "30"}, "30", False),
+        ({"AUDIT_RETENTION": "30"}, "400", False),
+        ({"AUDIT_RETENTION": "0"}, "400", True),
+        ({"AUDIT_RETENTION": "30"}, "0", False),
+    ],
+)
+def test_what_shortens_the_audit_is_asked(
+    monkeypatch: pytest.MonkeyPatch, kept: dict[str, str], now: str, *, asked: bool
+) -> None:
+    """400 days where nothing was said, 0 is for ever."""
+    monkeypatch.delenv("YES", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(StackError, match="YES=1") if asked else nullcontext():
+        settings.confirm_retention(kept, {"AUDIT_RETENTION": now})

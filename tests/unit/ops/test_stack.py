@@ -202,6 +202,20 @@ def test_data_is_not_removed_unasked(
     assert (done, secret.exists()) == (["down", "released"], False)
 
 
+def test_secrets_outlive_an_engine_that_is_not_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volumes are still there then, and their passwords nowhere else."""
+    monkeypatch.setenv("NAME", "second")
+    second = Stack(tmp_path)
+    second.secrets.folder.mkdir(parents=True)
+    secret = second.secrets.folder / "db_password"
+    secret.write_text("still needed")
+    monkeypatch.setattr(second.host, "wake_engine", lambda: False)
+    second.distclean()
+    assert secret.exists()
+
+
 def test_what_was_left_here_is_removed_but_for_an_engine_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +251,7 @@ def test_what_is_removed_needs_an_engine(tmp_path: Path, monkeypatch: pytest.Mon
     host = Host(tmp_path)
     monkeypatch.setattr(host, "engine_answers", lambda: False)
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("ops.host.SBIN", "")
     assert not host.wake_engine()
     dockerd = tmp_path / "dockerd"
     dockerd.touch(mode=0o755)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,3 +124,34 @@ def test_help_has_all_there_is_to_know(capsys: pytest.CaptureFixture[str]) -> No
     said = " ".join(capsys.readouterr().out.split())
     for part in ("For long.", "Keep 100 % of it.", "[default: 2]", "[environment: TOOL_PLACE]"):
         assert part in said
+
+
+def test_options_are_said_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    """A beginning of one may be the beginning of another tomorrow."""
+    with pytest.raises(SystemExit) as ended:
+        app.run(["work", "a", "--lou"])
+    assert ended.value.code == 2
+    assert "--lou" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    """As for any program whose output goes to `head`."""
+    script = (
+        "from ops.cli.verbs import Verbs\n"
+        "app = Verbs('tool', 'A tool.')\n"
+        "@app.verb()\n"
+        "def much() -> None:\n"
+        "    'Say much.'\n"
+        "    for _ in range(100_000): print('much')\n"
+        "app.run(['much'])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "much\n"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")

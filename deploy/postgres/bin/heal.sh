@@ -66,36 +66,36 @@ begin_copy() {
 # by an operator (`holdfast failover --accept-loss`), or was away while the monitor lost its data. Its keeper would
 # end at once, for ever.
 leave_what_was_given_up() {
-    if [ -e "$created" ] && another_is_the_primary; then
-        log "the monitor knows this node no more, and $(leader) accepts writes: a new copy of it is made"
+    local host
+    if [ -e "$created" ] && host=$(another_primary); then
+        log "the monitor knows this node no more, and $host accepts writes: a new copy of it is made"
         echo "given up" >"$copy_anew"
     fi
 }
 
-# The node that the monitor knows as the primary, while it knows this one not at all; and whether it is one.
-leader() {
-    ask_monitor "SELECT min(nodehost) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary'))
-        FROM pgautofailover.node HAVING count(*) FILTER (WHERE nodename = :'node') = 0"
-}
-another_is_the_primary() {
+# Prints the node that the monitor knows as the primary, if it accepts writes and the monitor does not know this one.
+another_primary() {
     local host
-    host=$(leader) && [ -n "$host" ] && [ "$(psql "host=$host ${nodes#* } target_session_attrs=read-write connect_timeout=2" \
-        --no-psqlrc -qAt -c 'SELECT 1')" = 1 ]
+    host=$(ask_monitor "SELECT min(nodehost) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary'))
+        FROM pgautofailover.node HAVING count(*) FILTER (WHERE nodename = :'node') = 0") && [ -n "$host" ] &&
+        [ "$(psql "host=$host ${nodes#* } target_session_attrs=read-write connect_timeout=2" --no-psqlrc -qAt -c 'SELECT 1')" = 1 ] &&
+        echo "$host"
 }
 
 # At the start of the next life. What was here is kept once, where the volume has room for it beside a copy. What was
 # given up may be all there is of acknowledged writes: it is removed by a person alone.
 clear_for_copy() {
     [ -e "$copy_anew" ] || return 0
-    local size free
-    if [ "$(cat "$copy_anew")" = "given up" ]; then aside=$HOME/given-up-$(date -u +%Y%m%dT%H%M%SZ); else rm -rf "$aside"; fi
+    local reason size free
+    reason=$(cat "$copy_anew")
+    if [ "$reason" = "given up" ]; then aside=$HOME/given-up-$(date -u +%Y%m%dT%H%M%SZ); else rm -rf "$aside"; fi
     if [ -e "$PGDATA" ]; then
         size=$(du --summarize --block-size=1M "$PGDATA" | cut -f 1)
         free=$(df --output=avail --block-size=1M "$HOME" | tail -n 1)
         if [ "$free" -gt $((size + size / 2 + VOLUME_RESERVE)) ]; then
             mv "$PGDATA" "$aside"
             log "what was here is in $aside, $size MB"
-        elif [ "$(cat "$copy_anew")" = "given up" ] && [ ! -e "$HOME/remove-given-up" ]; then
+        elif [ "$reason" = "given up" ] && [ ! -e "$HOME/remove-given-up" ]; then
             log "no room to keep what was given up ($size MB, $free MB free): make some, or touch $HOME/remove-given-up"
             sleep 10 # the container starts again, for as long as nobody decides
             exit 1
@@ -112,23 +112,29 @@ clear_for_copy() {
 # accepts writes registers first, as it is; then the others, as its standbys. A keeper that is told twice at once
 # to read its configuration may miss the second time: while it does not report it is told again.
 watch_monitor() {
-    local known
+    local known host
     while sleep 3; do
         [ ! -e "$stopping" ] || return 0
-        # Where it was given up while it could not be asked, it learns it here: nobody waits for what it acknowledges.
-        if [ "$(is_read_only 2>/dev/null)" = off ] && another_is_the_primary; then
-            log "the monitor knows this node no more, and $(leader) accepts writes: this one ends"
-            kill -KILL "$keeper" 2>/dev/null || true
-            return 0
-        fi
+        # Nothing is known of a monitor whose numbers still begin at 1 (monitor.sql).
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
             count(*) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary')) || ' ' ||
             count(*) FILTER (WHERE nodename = :'node' AND reporttime < now() - interval '10 seconds')
-            FROM pgautofailover.node, pg_sequence WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass
-            AND seqstart > 1") || continue
+            FROM pgautofailover.node HAVING (SELECT seqstart FROM pg_sequence
+            WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1") || continue
         case $known in
         "0 0 "*) [ "$(is_read_only 2>/dev/null)" = off ] && register "a primary" ;;
-        "0 "*) [ "$(is_read_only 2>/dev/null)" = on ] && register "a standby" ;;
+        "0 "*)
+            case $(is_read_only 2>/dev/null) in
+            on) register "a standby" ;;
+            # It was given up while it could not be asked: nobody waits for what it acknowledges.
+            off)
+                host=$(another_primary) || continue
+                log "the monitor knows this node no more, and $host accepts writes: this one ends"
+                kill -KILL "$keeper" 2>/dev/null || true
+                return 0
+                ;;
+            esac
+            ;;
         # Not while PostgreSQL is down: the signal ends pg_rewind, pg_basebackup (#1182) and a keeper that waits.
         *" 1") is_read_only >/dev/null 2>&1 && ! copies_now && pg_autoctl reload >/dev/null ;;
         esac || true

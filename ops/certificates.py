@@ -10,12 +10,13 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ops import names, settings
+from ops import cluster, names, settings
 
-ROOT = Path(__file__).resolve().parents[1]
-EDGE = "vip-access"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 EDGE_LIMIT = 2.0
 """Seconds for the edge to show its certificate."""
 
@@ -59,12 +60,13 @@ def read(folder: Path) -> list[Certificate]:
 
 def now(*, edge: bool) -> list[Certificate]:
     """Return those of this stack, the one that ends first in front; `edge`: it runs."""
-    folder = names.secrets(ROOT) / "tls"
+    folder = names.secrets(names.ROOT) / "tls"
     found = read(folder)
     shown = _shown_by_edge(folder / "edge" / "ca.crt") if edge else None
     if shown is not None:
         found = [
-            replace(one, ends=min(one.ends, shown)) if one.name == EDGE else one for one in found
+            replace(one, ends=min(one.ends, shown)) if one.name == cluster.EDGE else one
+            for one in found
         ]
     return sorted(found, key=lambda one: one.ends)
 

@@ -54,7 +54,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 def _writes(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.writable:
         nodes = [each.name for each in snapshot.containers if each.name in cluster.NODES]
-        command = _start(cluster.MONITOR, *(nodes or cluster.NODES[:2]))
+        command = names.start(cluster.MONITOR, *(nodes or cluster.NODES[:2]))
         yield Problem("No node accepts writes.", "No node accepts writes", command)
     if len(snapshot.writable) > 1:
         both = " and ".join(snapshot.writable)
@@ -66,25 +66,25 @@ def _durability(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.durability == "local":
         what = f"An acknowledged commit is on {snapshot.primary} alone: no standby is in sync."
         others = [node.name for node in snapshot.nodes if node.name != snapshot.primary]
-        command = _start(*others) if others else names.command("./holdfast events")
+        command = names.start(*others) if others else names.command("./holdfast events")
         yield Problem(what, "Commits are on one node only", command)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
     if not snapshot.nodes:
         what = "The monitor does not answer: no failover happens, and nodes that start wait for it."
-        yield Problem(what, "The monitor is down", _start(cluster.MONITOR))
+        yield Problem(what, "The monitor is down", names.start(cluster.MONITOR))
     for node in snapshot.nodes:
         if not node.healthy:
             what = f"The monitor does not reach {node.name} (last state: {node.state})."
-            yield Problem(what, "A data node is down", _start(node.name))
+            yield Problem(what, "A data node is down", names.start(node.name))
         elif node.state != node.assigned:
             what = f"{node.name} is on its way from {node.state} to {node.assigned}."
             yield Problem(what, "A data node is down", names.command("./holdfast status --watch"))
         elif node.state == "maintenance":
             back = names.command(f"./holdfast maintenance off {node.name}")
             what = f"{node.name} is in maintenance."
-            yield Problem(what, "Planned work", f"{_start(node.name)}; {back}")
+            yield Problem(what, "Planned work", f"{names.start(node.name)}; {back}")
         if (node.lag or 0) > LAG_MOST:
             what = f"{node.name} has {node.lag} bytes of WAL left to replay."
             asked = "psql -d postgres -c 'TABLE pg_stat_activity'"
@@ -95,7 +95,7 @@ def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
 def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.vip_holder is None:
         what = f"No proxy holds the virtual IP {cluster.vip()}."
-        command = _start(*cluster.PROXIES)
+        command = names.start(*cluster.PROXIES)
         yield Problem(what, "Nobody holds the virtual IP", command)
 
 
@@ -111,7 +111,7 @@ def _apps(snapshot: Snapshot) -> Iterator[Problem]:
     for name in cluster.APPS if snapshot.servers else ():
         if name not in up:
             what, heading = f"{name} is out of rotation.", "An app is out of rotation"
-            yield Problem(what, heading, _start(name))
+            yield Problem(what, heading, names.start(name))
 
 
 def _backends(snapshot: Snapshot) -> Iterator[Problem]:
@@ -171,8 +171,4 @@ def _wake(container: cluster.Container) -> str:
     """Return what starts a container that has ended, or shows why one that runs is not ready."""
     if container.state == "running":
         return f"docker logs --tail 20 {names.container(container.name)}"
-    return _start(container.name)
-
-
-def _start(*members: str) -> str:
-    return f"docker start {' '.join(map(names.container, members))}"
+    return names.start(container.name)

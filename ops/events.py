@@ -39,8 +39,7 @@ def recent(count: int) -> list[Event]:
     asked = ("pg_autoctl", "show", "events", "--json", "--count", str(count))
     text = cluster.ask(cluster.MONITOR, *asked)
     if not text:
-        container = names.container(cluster.MONITOR)
-        raise StackError(f"The monitor does not answer. Try `docker start {container}`.")
+        raise StackError(f"The monitor does not answer. Try `{names.start(cluster.MONITOR)}`.")
     events = [_event(row) for row in json.loads(text)]
     return sorted(events, key=lambda event: event.number)
 

@@ -39,8 +39,6 @@ HOLD = """table ip {table} {{
     }}
 }}"""
 
-ENDS = "nft delete table ip {table}"
-
 
 def table() -> str:
     """Return the name of this stack's table; nftables has no '-' in names, NAME has no '_'."""
@@ -82,19 +80,19 @@ def held(ports: Iterable[int]) -> Iterator[None]:
     What asks for a connection is dropped, and the client's kernel asks again after 1 s, 3 s, 7 s
     (RFC 6298): nobody is refused while nobody listens. After HELD_MOST the rule ends by itself.
     """
-    guard = f"{table()}-hold"
-    rules = HOLD.format(table=f"{table()}_hold", ports=", ".join(map(str, ports)))
-    ends = f"sleep {HELD_MOST}; {ENDS.format(table=f'{table()}_hold')}"
+    hold = f"{table()}_hold"  # the guard's container is called so, too
+    rules = HOLD.format(table=hold, ports=", ".join(map(str, ports)))
+    ends = f"sleep {HELD_MOST}; nft delete table ip {hold}"
     try:
-        _run("--detach", "--name", guard, "--entrypoint", "sh", IMAGE, "-c", ends)
+        _run("--detach", "--name", hold, "--entrypoint", "sh", IMAGE, "-c", ends)
         done = _nft("-f", "-", given=rules)
         if done.returncode != 0:
             raise StackError(f"The host's firewall takes no rule: {done.stderr.strip()}")
         yield
     finally:
-        _nft("delete", "table", "ip", f"{table()}_hold")
+        _nft("delete", "table", "ip", hold)
         subprocess.run(
-            ["docker", "rm", "--force", guard], capture_output=True, check=False, timeout=LIMIT
+            ["docker", "rm", "--force", hold], capture_output=True, check=False, timeout=LIMIT
         )
 
 

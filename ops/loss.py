@@ -25,10 +25,16 @@ PROMOTED_LIMIT = 90.0
 DROP_LIMIT = 90.0
 """Seconds for the monitor to forget a node: it waits up to 60 for one that may still answer."""
 
-PRIMARIES = {"primary", "wait_primary", "single", "draining", "demote_timeout", "demoted"}
+ALONE = "wait_primary"
+"""The state of a primary that no commit of which waits for a standby."""
+
+LEADERS = {"primary", ALONE, "single"}
+"""A node that is, or is to be, one of these has what was acknowledged last."""
+
+PRIMARIES = LEADERS | {"draining", "demote_timeout", "demoted"}
 """A node that reported one of these last may have acknowledged writes of its own."""
 
-PROMOTED = {"prepare_promotion", "stop_replication", "wait_primary", "primary", "single"}
+PROMOTED = LEADERS | {"prepare_promotion", "stop_replication"}
 """The monitor has decided for a node that it gave one of these as its goal."""
 
 LOCAL_COMMITS = re.compile(
@@ -37,9 +43,6 @@ LOCAL_COMMITS = re.compile(
     re.MULTILINE,
 )
 """How many, and since when an instance counts: seconds of the Unix epoch."""
-
-LEADERS = {"primary", "wait_primary", "single"}
-"""A node that is, or is to be, one of these has what was acknowledged last."""
 
 GONE = {"exited", "dead", "created"}
 """Docker's states of a container that does not run, and goes on by no one's doing but `start`."""
@@ -50,9 +53,6 @@ REPORT = (
     "WHERE nodename = '{}' AND reportedstate = 'maintenance'"
 )
 """pg_auto_failover 2.2 promotes from report_lsn, and never from maintenance (fsm.c)."""
-
-ALONE = "wait_primary"
-"""The state of a primary that no commit of which waits for a standby."""
 
 EVENTS = 1000
 """The monitor's entries that are looked through; a failover makes 20."""
@@ -88,12 +88,9 @@ def estimate(node: str) -> Loss:
     """
     now = snapshot.take()
     target = _candidate(now, node)
-    others = [each for each in now.nodes if each is not target]
-    given_up = tuple(each.name for each in others if _is_gone(now, each.name))
-    if not given_up:
-        raise StackError("no data node is gone, so there is nothing to give up")
+    given_up = _given_up(now, target)
     since = _alone_since(given_up)
-    ahead = max((_bytes(each.lsn) for each in others), default=0)
+    ahead = max(_bytes(each.lsn) for each in now.nodes if each is not target)
     return Loss(
         node=node,
         given_up=given_up,
@@ -110,9 +107,12 @@ def accept(loss: Loss) -> str:
     A node that was given up, and comes back, copies the primary; what it had is kept aside.
     Raises StackError, and nothing is given up, when it is not any more what was agreed to.
     """
-    if estimate(loss.node).given_up != loss.given_up:
+    now = snapshot.take()
+    target = _candidate(now, loss.node)
+    if _given_up(now, target) != loss.given_up:
         raise StackError("other nodes are gone now than when this was asked; ask again")
-    _leave_maintenance(loss.node)
+    if target.state == MAINTENANCE:
+        _leave_maintenance(target.name)
     for name in loss.given_up:
         operate.in_container(
             cluster.MONITOR, DROP_LIMIT, "pg_autoctl", "drop", "node", "--name", name, "--force"
@@ -134,8 +134,8 @@ def _candidate(now: Snapshot, node: str) -> Node:
         raise StackError(
             f"there is no data node {node}; there are {there}"
             if there
-            else f"the monitor does not answer (`{_start(cluster.MONITOR)}`), or knows no node "
-            'any more (docs/runbook.md, "The monitor is down")'
+            else f"the monitor does not answer (`{names.start(cluster.MONITOR)}`), or knows no "
+            'node any more (docs/runbook.md, "The monitor is down")'
         )
     if now.primary is not None:
         raise StackError(
@@ -143,7 +143,7 @@ def _candidate(now: Snapshot, node: str) -> Node:
             f"`holdfast failover {node}` hands the role over once {node} is in sync"
         )
     if not any(each.name == node and each.state == "running" for each in now.containers):
-        raise StackError(f"{node} does not run: `{_start(node)}`, then this again")
+        raise StackError(f"{node} does not run: `{names.start(node)}`, then this again")
     others = [each for each in now.nodes if each is not found]
     if found.state in PRIMARIES and not any(
         {each.state, each.assigned} & LEADERS for each in others
@@ -155,38 +155,46 @@ def _candidate(now: Snapshot, node: str) -> Node:
     if found.assigned in PROMOTED:
         raise StackError(f"a failover to {node} is under way; `holdfast status` shows it")
     for each in others:
-        container = names.container(each.name)
-        beyond = f"If it is beyond repair: `docker rm -f {container}`, then this again"
-        if each.state in PRIMARIES and not _is_gone(now, each.name):
-            raise StackError(
-                f"{each.name} is there, and may have what {node} lacks: it is not given up while "
-                f"it is. {beyond}"
-            )
-        exists = any(one.name == each.name for one in now.containers)
-        if each.state not in PRIMARIES and exists and _bytes(each.lsn) > _bytes(found.lsn):
-            raise StackError(
-                f"{each.name} has more than {node}: `{_start(each.name)}`, and make that the "
-                f"primary. {beyond}"
-            )
+        _refuse_while_it_may_help(now, each, found)
     return found
+
+
+def _refuse_while_it_may_help(now: Snapshot, other: Node, node: Node) -> None:
+    """Raise StackError where another node's writes need not be given up."""
+    container = names.container(other.name)
+    beyond = f"If it is beyond repair: `docker rm -f {container}`, then this again"
+    if other.state in PRIMARIES:
+        if not _is_gone(now, other.name):
+            raise StackError(
+                f"{other.name} is there, and may have what {node.name} lacks: it is not given up "
+                f"while it is. {beyond}"
+            )
+    elif _bytes(other.lsn) > _bytes(node.lsn) and _exists(now, other.name):
+        raise StackError(
+            f"{other.name} has more than {node.name}: `{names.start(other.name)}`, and make that "
+            f"the primary. {beyond}"
+        )
+
+
+def _exists(now: Snapshot, name: str) -> bool:
+    return any(each.name == name for each in now.containers)
 
 
 def _leave_maintenance(node: str) -> None:
     """Let a standby that stepped out as it was stopped say what it has: from there it may go on."""
-    if _state(snapshot.take(), node) != MAINTENANCE:
-        return
     asked = ("psql", "--no-psqlrc", "-q", "-d", "pg_auto_failover", "-c", REPORT.format(node))
     operate.in_container(cluster.MONITOR, DROP_LIMIT, *asked)
     what = f"{node} to say what it has"
-    operate.wait_for(what, PROMOTED_LIMIT, lambda now: _state(now, node) == REPORTED)
+    operate.wait_for(what, PROMOTED_LIMIT, lambda now: operate.is_in(now, node, REPORTED))
 
 
-def _state(now: Snapshot, node: str) -> str:
-    return next((each.state for each in now.nodes if each.name == node), "")
-
-
-def _start(member: str) -> str:
-    return f"docker start {names.container(member)}"
+def _given_up(now: Snapshot, target: Node) -> tuple[str, ...]:
+    """Return the nodes that are gone; raise StackError where none is."""
+    others = (each.name for each in now.nodes if each is not target)
+    gone = tuple(name for name in others if _is_gone(now, name))
+    if not gone:
+        raise StackError("no data node is gone, so there is nothing to give up")
+    return gone
 
 
 def _is_gone(now: Snapshot, name: str) -> bool:

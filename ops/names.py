@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ops.console import StackError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout that this code is of."""
 
 DEFAULT = "holdfast"
 """The stack that is meant when nothing is said. Its containers have no prefix."""
@@ -72,6 +72,11 @@ def volume(member: str) -> str:
 def command(text: str) -> str:
     """Return a command as it has to be typed for this stack."""
     return text if is_default() else f"NAME={stack()} {text}"
+
+
+def start(*members: str) -> str:
+    """Return the command that starts these members' containers."""
+    return f"docker start {' '.join(map(container, members))}"
 
 
 def home(root: Path) -> Path:

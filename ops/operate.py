@@ -78,7 +78,7 @@ def maintenance_on(node: str) -> None:
     if not before.redundant:
         raise StackError(f"{node} cannot be spared: the cluster is not redundant as it is")
     in_container(node, HANDOVER_LIMIT, "pg_autoctl", "enable", "maintenance", "--allow-failover")
-    wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: _state(now, node, "maintenance"))
+    wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: is_in(now, node, "maintenance"))
 
 
 def maintenance_off(node: str) -> None:
@@ -138,7 +138,8 @@ def _known(before: Snapshot, node: str) -> None:
         raise StackError(f"there is no data node {node}; there are {', '.join(names) or 'none'}")
 
 
-def _state(now: Snapshot, name: str, state: str) -> bool:
+def is_in(now: Snapshot, name: str, state: str) -> bool:
+    """Tell whether the monitor has heard of a node that it is in a state."""
     return any(node.name == name and node.state == state for node in now.nodes)
 
 

@@ -16,9 +16,7 @@ from pathlib import Path
 from ops import cluster, names
 from ops.console import StackError, say
 from ops.host import IMAGE_LABEL
-
-PASSWORD = "db_password"  # noqa: S105 - a file's name
-"""One of the secrets: where it is, the others are."""
+from ops.secret_files import SecretFiles
 
 FILE = "stack_id"
 """Among the secrets: who moves these to another place takes the stack along."""
@@ -99,20 +97,14 @@ def _other(root: Path) -> str | None:
         # The same place with other secrets: they were lost there, and are made anew.
         return None if mine or _is_here(mark.checkout, root) else mark.checkout
     # An earlier version left no mark, and `docker volume prune` may take one away.
+    ours = SecretFiles(names.secrets(root)).exist
     if places:
         here = any(_is_here(place, root / names.COMPOSE) for place in places)
-        moved = _has_secrets(root) and not any(map(_had_secrets, places))
+        # Of an earlier version, which had the first stack alone.
+        there = any(SecretFiles(Path(place) / "secrets").exist for place in places)
+        moved = ours and not there
         return None if here or moved else places[0].removesuffix(f"/{names.COMPOSE}")
-    return None if _has_secrets(root) else ""
-
-
-def _has_secrets(root: Path) -> bool:
-    return (names.secrets(root) / PASSWORD).exists()
-
-
-def _had_secrets(place: str) -> bool:
-    """Tell whether an earlier version's stack, which was the first one, has its secrets there."""
-    return (Path(place) / "secrets" / PASSWORD).exists()
+    return None if ours else ""
 
 
 def _places() -> list[str]:

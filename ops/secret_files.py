@@ -54,6 +54,11 @@ class SecretFiles:
         self.folder = folder
         self.certificates = folder / "tls"
 
+    @property
+    def exist(self) -> bool:
+        """Whether they have been made: where one is, the others are."""
+        return (self.folder / "db_password").exists()
+
     def make(self) -> None:
         """Make what is missing; what is there stays."""
         self.folder.mkdir(mode=0o700, exist_ok=True)

@@ -42,8 +42,8 @@ def end_older(role: str, moment: float, ask: Callable[[str], str]) -> int:
     many there were. Raises StackError when some are left.
     """
     begun = time.monotonic()
-    most, count = 0, ""
-    while count != "0" or time.monotonic() - begun < LOGIN_MOST:
+    most, count, waited = 0, "", 0.0
+    while count != "0" or waited < LOGIN_MOST:
         waited = time.monotonic() - begun
         late = "true" if waited > AT_WORK else "false"
         count = ask(END.format(role=role, moment=moment, late=late)).partition("|")[0].strip()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops import names
 from ops.console import StackError, agree
+from ops.timing import DEADLINES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -56,6 +57,9 @@ NUMBERS = {
 }
 """Settings that are numbers: which ones, and the same in words."""
 
+CHOICES = {"PROFILE": tuple(DEADLINES), "NODES": ("2", "3"), "ACCESS": CLOSED["ACCESS"]}
+"""Settings that have one of a few values."""
+
 NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
@@ -63,7 +67,6 @@ NAMES = (
     *("AUDIT_RETENTION", "APP_LOG_FILES", *PORTS, *SUBNETS),
 )
 """What is kept. deploy/compose/README.md says what each means."""
-
 
 RETENTION, RETENTION_DAYS = "AUDIT_RETENTION", 400
 """Days that the audit is kept where nothing is said (deploy/compose/compose.yaml); 0: for ever."""
@@ -108,6 +111,16 @@ def port(name: str) -> int:
     if not value.isdecimal() or not 0 < int(value) < 2**16:
         raise StackError(f"{name} is '{value}'; it must be a port, 1 to 65535")
     return int(value)
+
+
+def check() -> None:
+    """Raise StackError that names a setting whose value cannot be."""
+    bind_address()
+    for name, allowed in CHOICES.items():
+        value = os.environ.get(name)
+        if value is not None and value not in allowed:
+            raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
+    check_numbers()
 
 
 def check_numbers() -> None:

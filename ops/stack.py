@@ -27,7 +27,7 @@ from ops import (
 from ops.console import CommandFailedError, StackError, run_step, say
 from ops.host import Host, moment
 from ops.secret_files import SecretFiles
-from ops.timing import DEADLINES, deadline
+from ops.timing import deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,12 +102,12 @@ class Stack:
 
     def _prepare(self, updated: str = "") -> None:
         """Do all that comes before containers; `updated`: images have packages of then, if said."""
-        chosen = {**settings.read(self.root), **os.environ}
-        settings.check_numbers()
-        self._settle_settings()
         kept = settings.read(self.root)
+        chosen = {**kept, **os.environ}
+        settings.check()
+        self._settle_settings()
         settings.confirm(settings.loosened(kept, self.environment))
-        if (self.secrets.folder / "db_password").exists():  # else there is no audit yet
+        if self.secrets.exist:  # else there is no audit yet
             settings.confirm_retention(kept, self.environment)
         self.environment["BASE_IMAGE"] = self.host.prepare()
         ownership.require(self.root)
@@ -205,16 +205,7 @@ class Stack:
             self.environment[name] = str(settings.port(name))
 
     def _settle_settings(self) -> None:
-        choices = {
-            "PROFILE": tuple(DEADLINES),
-            "NODES": ("2", "3"),
-            "ACCESS": settings.CLOSED["ACCESS"],
-        }
-        settings.bind_address()
-        for name, allowed in choices.items():
-            value = self.environment.get(name)
-            if value is not None and value not in allowed:
-                raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
+        """Tell Compose what follows from the profile."""
         profile = self.environment.get("PROFILE", "fast")
         chosen = self.environment.get("REQUEST_DEADLINE") or None
         self.environment["REQUEST_DEADLINE"] = deadline(profile, chosen)

@@ -12,7 +12,6 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import names
@@ -20,13 +19,12 @@ from ops.console import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 FILE = "access_tokens"
 FOLDER = "tokens"
 PATH = f"{FOLDER}/{FILE}"
 """Where it is among the secrets. Containers have the folder: they see a file that replaces it."""
-
-ROOT = Path(__file__).resolve().parents[1]
 
 SCOPES = ("read", "write")
 BYTES = 32
@@ -59,7 +57,7 @@ class Grant:
 
 def of_stack() -> Path:
     """Return this stack's file."""
-    return names.secrets(ROOT) / PATH
+    return names.secrets(names.ROOT) / PATH
 
 
 def grants(path: Path) -> list[Grant]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ops import ownership, tokens
+from ops import names, ownership, tokens
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import Table, show
 from ops.cli.verbs import Argument, Option, Verbs
-from ops.tokens import ROOT
 
 NOT_ASKED_FOR = "Tokens are asked for when the stack is up with ACCESS=writes or ACCESS=all."
 
@@ -32,7 +31,7 @@ def add(
     Standard output is the token alone: TOKEN=$(./holdfast access add me --scope write)
     """
     with reported(as_json=as_json):
-        ownership.require(ROOT)
+        ownership.require(names.ROOT)
         until = tokens.expiry(expires) if expires else ""
         token = tokens.add(tokens.of_stack(), name, scope, until)
     if as_json:
@@ -48,7 +47,7 @@ def add(
 def remove(name: Name, *, as_json: Json = False) -> None:
     """End a token."""
     with reported(as_json=as_json):
-        ownership.require(ROOT)
+        ownership.require(names.ROOT)
         tokens.remove(tokens.of_stack(), name)
     if as_json:
         print_json({"name": name, "removed": True})

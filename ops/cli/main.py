@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from ops import events, loss, operate, settings, snapshot
@@ -22,12 +21,11 @@ from ops.cli.secrets import certificates, secrets
 from ops.cli.verbs import Argument, Option, UsageError, Verbs
 from ops.console import agree
 from ops.diagnosis import diagnose
+from ops.names import ROOT
 from ops.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT = Path(__file__).resolve().parents[2]
 
 maintenance = Verbs("holdfast maintenance", "Take a data node out for work, and back.")
 

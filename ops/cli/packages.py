@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.console import StackError, run_step
+from ops.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).resolve().parents[2]
 PINNED = ROOT / "requirements" / "client.txt"
 WANTED = ("httpx", "rich", "uvloop")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from ops import ownership, rotation
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import show
 from ops.cli.verbs import Argument, Option, Verbs
+from ops.names import ROOT
 from ops.stack import Stack
-
-ROOT = Path(__file__).resolve().parents[2]
 
 secrets = Verbs("holdfast secrets", "The stack's passwords.")
 certificates = Verbs("holdfast certificates", "The stack's certificates.")

@@ -67,9 +67,8 @@ def request_record(headers: Headers) -> Iterator[RequestRecord]:
     Behind the stack's edge `X-Request-Id` is the edge's, and what the client called its request is
     in `X-Client-Request-Id`; the first address in `X-Forwarded-For` is the client's.
     """
-    first = dict(
-        reversed(headers.raw)
-    )  # of each name the first; one pass for all that is looked up
+    # Of each name the first; one pass for all that is looked up.
+    first = dict(reversed(headers.raw))
     record = RequestRecord(
         _sane(first.get(b"x-request-id", b"")) or uuid.uuid4().hex,
         client_ip=_sane(first.get(b"x-forwarded-for", b"").partition(b",")[0]),

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops import certificates, names
-from ops.certificates import EDGE, Certificate
+from ops.cluster import EDGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ops.certificates import Certificate
 
 MAKE = Path(__file__).parents[3] / "deploy" / "tls" / "make-certificates"
 
@@ -25,7 +27,7 @@ MAKE = Path(__file__).parents[3] / "deploy" / "tls" / "make-certificates"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Certificates as the stack has them."""
-    monkeypatch.setattr(certificates, "ROOT", tmp_path)
+    monkeypatch.setattr(names, "ROOT", tmp_path)
     folder = names.secrets(tmp_path) / "tls"
     folder.mkdir(parents=True)
     subprocess.run([MAKE], cwd=folder, check=True, capture_output=True, timeout=60)

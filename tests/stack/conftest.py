@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import pytest
 
 from ops import cluster, names, settings
 from ops.host import Host
-from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, wait_until
+from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, make, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,15 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.stack)
             item.add_marker(pytest.mark.timeout(UP_LIMIT + 600))
-
-
-def _verb(name: str, limit: float = UP_LIMIT) -> None:
-    command = [sys.executable, "-m", "ops", name]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
-        check=False, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, f"make {name} failed:\n{done.stdout}"
 
 
 def _running() -> list[str]:
@@ -56,10 +46,10 @@ def running_stack() -> Iterator[None]:
             pytest.fail(f"not run: {reason}")
         pytest.skip(f"not run: {reason}")
     was_up = "vip-access" in _running()
-    _verb("up")
+    make("up", UP_LIMIT)
     yield
     if not was_up:
-        _verb("down")
+        make("down", UP_LIMIT)
 
 
 @pytest.fixture(autouse=True)

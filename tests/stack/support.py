@@ -5,7 +5,9 @@ Faults are applied by container name and their undoing is the `stack` fixture's 
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -42,6 +44,9 @@ RESUME_LIMIT = 60.0
 DOCKER_LIMIT = 60.0
 """Seconds for one Docker command."""
 
+UP_LIMIT = 300.0
+"""Seconds for `make up` with its images made."""
+
 
 def wait_until(what: str, limit: float, condition: Callable[[], object]) -> None:
     """Poll `condition` until it holds; fail with what was waited for after `limit` seconds."""
@@ -59,6 +64,24 @@ def _evidence() -> str:
         if container.name in {*cluster.NODES, "pg-monitor"}:
             words += ["", f"-- {container.name}", *cluster.last_words(container.name, lines=15)]
     return "\n".join(words)
+
+
+def make(verb: str, limit: float = UP_LIMIT, **variables: str) -> str:
+    """Run a verb of the Makefile, which must end well, within so many seconds; return its words."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", verb],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        timeout=limit, env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 0, f"make {verb} failed:\n{done.stdout}"
+    return done.stdout
+
+
+def log_of(container: str, *options: str) -> str:
+    """Return what a container has said, on either of its outputs."""
+    command = ["docker", "logs", *options, container]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DOCKER_LIMIT)
+    return done.stdout + done.stderr
 
 
 def docker(*arguments: str) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 import time
 import uuid
 from contextlib import contextmanager
@@ -21,7 +20,10 @@ from tests.stack.support import (
     CLIENT_TIMEOUT,
     RESUME_LIMIT,
     ROOT,
+    UP_LIMIT,
     docker,
+    log_of,
+    make,
     new_user,
     primary,
     sql,
@@ -32,10 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "Idempotency-Key"
-
-UP_LIMIT = 300.0
-"""Seconds for `make up` with its images made."""
-
 
 RATE = 150
 """Requests a second that the holder of a token has; an address has twice that for all of its."""
@@ -61,10 +59,10 @@ def before(running_stack: None) -> httpx.Response:  # noqa: ARG001 - ordering on
 def locked(before: httpx.Response) -> Iterator[None]:  # noqa: ARG001 - ordering only
     """The stack asks for tokens, and is open again afterwards."""
     asked = {"ACCESS": "writes", "RATE_LIMIT": str(RATE)}
-    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **asked)
+    make("up", **asked)
     yield
     opened = {"ACCESS": "open", "RATE_LIMIT": "", "YES": "1"}
-    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, **opened)
+    make("up", **opened)
 
 
 def create(
@@ -123,7 +121,12 @@ def test_the_audit_names_the_holder() -> None:
                  WHERE request_id = '{known}'"""  # noqa: S608 - of 32 hexadecimal digits
     found = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", query)
     assert found.strip() == f"{name}|insert|{user.json()['id']}"
-    logged = [line for app in cluster.APPS for line in log_of(app) if known in line]
+    logged = [
+        line
+        for app in cluster.APPS
+        for line in log_of(app, "--tail", "200").splitlines()
+        if known in line
+    ]
     assert any(f'"client_request_id": "request-of-{name}"' in line for line in logged)
     assert all('"client_ip": "172.30.0.1"' in line for line in logged if '"request"' in line)
 
@@ -131,16 +134,11 @@ def test_the_audit_names_the_holder() -> None:
 @pytest.mark.usefixtures("locked")
 def test_what_was_closed_stays_closed() -> None:
     """A later `make up` that says nothing of it changes nothing; one that opens it wants a yes."""
-    run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT)
+    make("up")
     assert create(None).status_code == 401
     with pytest.raises(AssertionError, match=r"ACCESS from writes to open.*YES=1"):
-        run(sys.executable, "-m", "ops", "up", limit=UP_LIMIT, ACCESS="open")
+        make("up", ACCESS="open")
     assert create(None).status_code == 401
-
-
-def log_of(container: str) -> list[str]:
-    """Return the last lines that a container has said."""
-    return cluster.last_words(container, lines=200)
 
 
 @pytest.mark.usefixtures("locked")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from tests.stack.support import RESUME_LIMIT, ROOT, SECRETS, Writer, docker, primary, wait_until
+from tests.stack.support import (
+    RESUME_LIMIT,
+    ROOT,
+    SECRETS,
+    Writer,
+    docker,
+    make,
+    primary,
+    wait_until,
+)
 from tests.stack.test_renewal import EDGE, NODES, ends
 
 if TYPE_CHECKING:
@@ -25,21 +32,8 @@ LIFE = 60
 WATCHED = 90.0
 """Seconds that they are watched: each is renewed at least once."""
 
-UP_LIMIT = 300.0
-"""Seconds for `make up` with its images made."""
-
 HEADING = "A certificate has ended, or is about to"
 EXPIRED = 'kind="certificate-expired"'
-
-
-def up(**variables: str) -> None:
-    """Run `make up`, which must succeed; only what makes certificates is made anew."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ops", "up"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=UP_LIMIT,
-        env={**os.environ, **variables},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def status() -> dict[str, Any]:
@@ -61,9 +55,9 @@ def problems() -> list[str]:
 @pytest.fixture(scope="module")
 def short(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
     """Certificates for a minute, and as long as always afterwards."""
-    up(CERTIFICATE_SECONDS=str(LIFE), CA_SECONDS=str(3 * LIFE))
+    make("up", CERTIFICATE_SECONDS=str(LIFE), CA_SECONDS=str(3 * LIFE))
     yield
-    up(CERTIFICATE_SECONDS="", CA_SECONDS="")
+    make("up", CERTIFICATE_SECONDS="", CA_SECONDS="")
     for server in (EDGE, *NODES):
         wait_until(
             f"{server}'s long one",

@@ -15,6 +15,7 @@ from tests.stack.support import (
     DOCKER_LIMIT,
     SECRETS,
     docker,
+    log_of,
     new_user,
     primary,
     wait_until,
@@ -264,11 +265,7 @@ def test_no_secret_is_told() -> None:
     told = {}
     for container in cluster.containers():
         told[f"inspect {container.name}"] = docker("inspect", container.name)
-        logs = subprocess.run(
-            ["docker", "logs", container.name],
-            capture_output=True, text=True, check=True, timeout=DOCKER_LIMIT,
-        )  # fmt: skip
-        told[f"logs {container.name}"] = logs.stdout + logs.stderr
+        told[f"logs {container.name}"] = log_of(container.name)
         if container.state == "running":
             told[f"processes of {container.name}"] = docker(
                 "top", container.name, "-eo", "pid,args"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +12,12 @@ from ops.drills.stage import DAMAGE
 from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
-    ROOT,
     Writer,
     docker,
     is_redundant,
     kill,
+    log_of,
+    make,
     primary,
     sql,
     start,
@@ -34,27 +33,10 @@ UP_LIMIT = 600.0
 ASIDE = "/var/lib/postgresql/damaged"
 
 
-def up() -> None:
-    """Run `make up`, which must end well."""
-    command = [sys.executable, "-m", "ops", "up"]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=UP_LIMIT,
-        check=False, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-
-
 def remove(container: str) -> None:
     """Remove a container and its volume, as the runbook does where they are beyond repair."""
     docker("rm", "--force", container)
     docker("volume", "rm", names.volume(container))
-
-
-def log_of(container: str) -> str:
-    """Return what a container has said."""
-    command = ["docker", "logs", container]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("node", ["postgres1", "postgres2"])
@@ -65,7 +47,7 @@ def test_any_node_is_made_anew(node: str) -> None:
     with Writer() as writer:
         remove(node)
         writer.await_writes()
-        up()
+        make("up", UP_LIMIT)
         assert primary() != node
         assert is_redundant()
     assert writer.lost() == set()
@@ -78,7 +60,7 @@ def test_a_monitor_without_its_data_learns_the_cluster_anew() -> None:
     with Writer() as writer:
         remove("pg-monitor")
         writer.await_writes()
-        up()
+        make("up", UP_LIMIT)
         assert primary() == before
         assert is_redundant()
         writer.await_writes()

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 import httpx
 
 from ops import cluster
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, DOCKER_LIMIT, kill, primary, wait_until
+from tests.stack.support import (
+    BASE_URL,
+    CLIENT_TIMEOUT,
+    DOCKER_LIMIT,
+    kill,
+    log_of,
+    primary,
+    wait_until,
+)
 
 MOST = 20
 """Lines of one kind a minute (deploy/logs/repeats), before and after a minute's end."""
@@ -29,9 +37,7 @@ LOGINS = 60
 
 def said_since(container: str, moment: datetime) -> list[str]:
     """Return what a container has said since then."""
-    command = ["docker", "logs", "--since", moment.isoformat(), container]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DOCKER_LIMIT)
-    return (done.stdout + done.stderr).splitlines()
+    return log_of(container, "--since", moment.isoformat()).splitlines()
 
 
 def ask(times: int, at_once: int) -> list[int | None]:

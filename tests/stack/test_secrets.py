@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import httpx
 
 from ops.secret_files import PASSWORDS
@@ -12,18 +9,15 @@ from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
     REDUNDANT_LIMIT,
-    ROOT,
     SECRETS,
     docker,
     is_whole,
+    make,
     new_user,
     primary,
     sql,
     wait_until,
 )
-
-UP_LIMIT = 300.0
-"""Seconds for `make up` with its images made."""
 
 
 def test_up_with_other_secrets_keeps_the_data() -> None:
@@ -32,11 +26,7 @@ def test_up_with_other_secrets_keeps_the_data() -> None:
         location = client.post("/api/users", json=new_user("secrets")).headers["location"]
         for name in PASSWORDS:
             (SECRETS / name).unlink()
-        done = subprocess.run(
-            [sys.executable, "-m", "ops", "up"],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=UP_LIMIT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        make("up")
         assert client.get(location).status_code == 200
         assert client.post("/api/users", json=new_user("secrets")).status_code == 201
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import httpx
 import pytest
 
 from ops import cluster, rollout
 from ops.host import moment
-from tests.stack.support import BASE_URL, ROOT, Writer, docker
+from tests.stack.support import BASE_URL, Writer, docker, make
 
 WAITS = 1.0
 """Seconds that a client waits which is not refused meanwhile."""
@@ -48,12 +46,7 @@ def test_everything_is_replaced_and_nothing_fails() -> None:
     names = [each.name for each in cluster.containers()]
     before = {name: container_id(name) for name in names}
     with Writer() as writer:
-        command = [sys.executable, "-m", "ops", "update"]
-        done = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=UPDATE_LIMIT, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        make("update", UPDATE_LIMIT)
         writer.await_writes()
     assert writer.failed == []
     assert writer.lost() == set()

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy test test-stack bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,10 +69,13 @@ check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of
 check-busy: $(VENV)/ready  ## tests again and again, beside four busy processes (ROUNDS=20, ARGS="FILES")
 	@$(BIN)/python -m tests.busy --rounds $(or $(ROUNDS),20) $(ARGS)
 
+check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients that never retry (3 min)
+	$(BIN)/python -m pytest tests/stack/test_update.py -m "stack and long"
+
 test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
-	$(BIN)/python -m pytest tests/stack -m stack
+	$(BIN)/python -m pytest tests/stack -m "stack and not long"
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")
 	@$(BIN)/python -m benchmarks.writes $(ARGS)

@@ -10,6 +10,10 @@ from datetime import datetime
 from ops import cluster, names
 from ops.console import StackError
 
+RECENT = (
+    "SELECT coalesce(json_agg(event), '[]') "
+    "FROM pgautofailover.last_events('default', count => {}) AS event"
+)
 _NODE = re.compile(r'node \d+ "([^"]+)" \([^)]*\)')
 
 
@@ -36,8 +40,7 @@ def recent(count: int) -> list[Event]:
     Not in the order of their times, as the monitor gives them: those are of the beginnings of its
     transactions, of which several may be under way.
     """
-    asked = ("pg_autoctl", "show", "events", "--json", "--count", str(count))
-    text = cluster.ask(cluster.MONITOR, *asked)
+    text = cluster.ask(cluster.MONITOR, *cluster.MONITOR_SQL, RECENT.format(count))
     if not text:
         raise StackError(f"The monitor does not answer. Try `{names.start(cluster.MONITOR)}`.")
     events = [_event(row) for row in json.loads(text)]

@@ -182,8 +182,7 @@ def _exists(now: Snapshot, name: str) -> bool:
 
 def _leave_maintenance(node: str) -> None:
     """Let a standby that stepped out as it was stopped say what it has: from there it may go on."""
-    asked = ("psql", "--no-psqlrc", "-q", "-d", "pg_auto_failover", "-c", REPORT.format(node))
-    operate.in_container(cluster.MONITOR, DROP_LIMIT, *asked)
+    operate.tell_monitor(REPORT.format(node))
     what = f"{node} to say what it has"
     operate.wait_for(what, PROMOTED_LIMIT, lambda now: operate.is_in(now, node, REPORTED))
 

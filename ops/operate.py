@@ -27,6 +27,9 @@ WHOLE_LIMIT = 120.0
 STOP_LIMIT = 90.0
 """Seconds for `docker restart`: an app first ends what it holds, a primary hands over."""
 
+OF_NODE = "SELECT pgautofailover.{}(nodeid) FROM pgautofailover.node WHERE nodename = '{}'"
+"""Calls a function of the monitor's for one node."""
+
 POLL = 0.3
 """Seconds between two looks at what is waited for."""
 
@@ -56,7 +59,7 @@ def await_whole() -> float:
 def switchover() -> str:
     """Hand the primary's role to a standby in sync; return the new primary."""
     before = _redundant("A switchover")
-    in_container(cluster.MONITOR, HANDOVER_LIMIT, "pg_autoctl", "perform", "switchover")
+    tell_monitor("SELECT pgautofailover.perform_failover()")
     return _await_primary(lambda name: name != before.primary)
 
 
@@ -66,8 +69,7 @@ def promote(node: str) -> str:
     _known(before, node)
     if before.primary == node:
         raise StackError(f"{node} is the primary already; there is nothing to do")
-    promotion = ("pg_autoctl", "perform", "promotion", "--name", node)
-    in_container(cluster.MONITOR, HANDOVER_LIMIT, *promotion)
+    tell_monitor(f"SELECT pgautofailover.perform_promotion('default', '{node}')")
     return _await_primary(lambda name: name == node)
 
 
@@ -77,14 +79,14 @@ def maintenance_on(node: str) -> None:
     _known(before, node)
     if not before.redundant:
         raise StackError(f"{node} cannot be spared: the cluster is not redundant as it is")
-    in_container(node, HANDOVER_LIMIT, "pg_autoctl", "enable", "maintenance", "--allow-failover")
+    tell_monitor(OF_NODE.format("start_maintenance", node))
     wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: is_in(now, node, "maintenance"))
 
 
 def maintenance_off(node: str) -> None:
     """Take a node back; return when it is in sync again."""
     _known(snapshot.take(), node)
-    in_container(node, HANDOVER_LIMIT, "pg_autoctl", "disable", "maintenance")
+    tell_monitor(OF_NODE.format("stop_maintenance", node))
     wait_for(f"{node} in sync", WHOLE_LIMIT, lambda now: now.redundant)
 
 
@@ -141,6 +143,11 @@ def _known(before: Snapshot, node: str) -> None:
 def is_in(now: Snapshot, name: str, state: str) -> bool:
     """Tell whether the monitor has heard of a node that it is in a state."""
     return any(node.name == name and node.state == state for node in now.nodes)
+
+
+def tell_monitor(statement: str) -> None:
+    """Run a statement in the monitor's database; raise StackError with what it said."""
+    in_container(cluster.MONITOR, HANDOVER_LIMIT, *cluster.MONITOR_SQL, statement)
 
 
 def in_container(member: str, limit: float, *command: str) -> None:

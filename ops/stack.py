@@ -16,6 +16,7 @@ from ops import (
     legacy,
     machine,
     names,
+    operate,
     ownership,
     preflight,
     removal,
@@ -24,7 +25,7 @@ from ops import (
     slots,
     waiting,
 )
-from ops.console import CommandFailedError, StackError, run_step, say
+from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host, moment
 from ops.secret_files import SecretFiles
 from ops.timing import deadline
@@ -32,16 +33,11 @@ from ops.timing import deadline
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ops.console import Progress
-
 BUILD_LIMIT = 900.0
 """Seconds for building all images over a slow network."""
 
 STOP_LIMIT = 240.0
 """Seconds for stopping everything: requests that are held end first, and a primary hands over."""
-
-SWITCHOVER_LIMIT = 60.0
-"""Seconds for a planned switchover."""
 
 
 class Stack:
@@ -171,9 +167,13 @@ class Stack:
 
     def switchover(self) -> None:
         """Hand the primary's role to a standby, in an orderly way."""
-        monitor = names.container(cluster.MONITOR)
-        command = ["docker", "exec", monitor, "pg_autoctl", "perform", "switchover"]
-        run_step("Switchover", command, self._log("switchover"), limit=SWITCHOVER_LIMIT)
+        progress = Progress("Switchover")
+        try:
+            primary = operate.switchover()
+        except StackError:
+            progress.failed()
+            raise
+        progress.done(f"{names.container(primary)} is the primary")
 
     def logs(self, arguments: Sequence[str]) -> int:
         """Follow logs until interrupted; return Compose's exit code."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops import cluster
+from ops import cluster, operate
 from tests.stack.support import (
     ADDRESSES,
     REDUNDANT_LIMIT,
@@ -171,7 +171,7 @@ def test_a_switchover_loses_nothing() -> None:
     """A planned switchover under writes: nothing lost."""
     old = primary()
     with Writer() as writer:
-        docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+        operate.switchover()
         writer.await_writes()
     assert_kept(writer)
     assert primary() != old
@@ -184,7 +184,7 @@ def test_the_keeper_is_woken_when_promotion_is_done() -> None:
     """
     for _ in range(SWITCHOVERS):
         old = primary()
-        docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+        operate.switchover()
         wait_until("a redundant cluster", REDUNDANT_LIMIT, is_redundant)
         new = primary()
         assert new != old

@@ -115,9 +115,20 @@ def test_a_node_that_is_not_there() -> None:
     assert primary() == before
 
 
+def monitor_errors() -> list[str]:
+    """Return the errors that the monitor's PostgreSQL has answered with."""
+    logs = "cat /var/lib/postgresql/log/*.log"
+    return [
+        line
+        for line in docker("exec", "pg-monitor", "sh", "-c", logs).splitlines()
+        if "ERROR:" in line
+    ]
+
+
 def test_maintenance() -> None:
     """The node is out, clients go on, a restart does not bring it back, and `off` does, in sync."""
     victim = standby()
+    before = monitor_errors()
     with Writer() as writer:
         assert holdfast("maintenance", "on", victim).returncode == 0
         docker("restart", victim)
@@ -127,12 +138,15 @@ def test_maintenance() -> None:
         assert is_redundant()
     assert writer.failed == []
     assert writer.lost() == set()
+    assert monitor_errors() == before
 
 
 def test_events_tell_of_a_switchover() -> None:
     """In order, with times, and in words without node numbers."""
+    before = monitor_errors()
     done = holdfast("switchover")
     assert done.returncode == 0, done.stderr
+    assert monitor_errors() == before
     events = json.loads(holdfast("events", "--count", "50", "--json").stdout)
     assert [event["number"] for event in events] == sorted(event["number"] for event in events)
     assert any("draining" in event["goal"] for event in events)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops import cluster
+from ops import cluster, operate
 from tests.stack.load import Load, affordable
 from tests.stack.support import (
     REDUNDANT_LIMIT,
@@ -79,7 +79,7 @@ def test_a_switchover(*, keyed: bool) -> None:
     """The primary's role is handed over as planned."""
     old = primary()
     with Load(keyed) as load:
-        docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+        operate.switchover()
         go_on(load)
     assert primary() != old
     assert_kept(load)

@@ -14,6 +14,7 @@ from typing import Self
 import httpx
 import pytest
 
+from ops import operate
 from ops.secret_files import PASSWORDS, STATS, STATS_USER
 from tests.stack.support import (
     REDUNDANT_LIMIT,
@@ -160,7 +161,7 @@ def test_certificates_are_renewed() -> None:
             for server in (EDGE, *NODES):
                 wait_until(f"{server}'s new one", RESUME_LIMIT, lambda: ends(server) < soon)  # noqa: B023
             writer.await_writes()
-            docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+            operate.switchover()
             writer.await_writes()
     finally:
         holdfast("certificates", "renew")

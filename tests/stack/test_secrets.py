@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from ops import operate
 from ops.secret_files import PASSWORDS
 from tests.stack.support import (
     BASE_URL,
@@ -39,7 +40,7 @@ def test_a_promoted_standby_sets_the_passwords_it_was_started_with() -> None:
     wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
     other = "ALTER ROLE holdfast_app PASSWORD 'of-other-secrets'"
     docker("exec", old, "psql", "-d", "postgres", "-qAt", "-c", other)
-    docker("exec", "pg-monitor", "pg_autoctl", "perform", "switchover")
+    operate.switchover()
     assert primary() == standby
     wait_until("a login with the password of the secrets", REDUNDANT_LIMIT, _can_log_in)
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:

@@ -1,8 +1,6 @@
-"""nginx is replaced beside clients that never retry; UPDATE=whole replaces everything, afresh."""
+"""nginx is replaced beside clients that never retry; `make check-update` replaces everything."""
 
 from __future__ import annotations
-
-import os
 
 import httpx
 import pytest
@@ -39,7 +37,7 @@ def test_nginx_is_away_and_nobody_is_refused() -> None:
     assert writer.lost() == set()
 
 
-@pytest.mark.skipif(os.environ.get("UPDATE") != "whole", reason="takes minutes: UPDATE=whole")
+@pytest.mark.long
 def test_everything_is_replaced_and_nothing_fails() -> None:
     """`make update`: all containers are others, of images that are of now."""
     began = moment()

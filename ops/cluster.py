@@ -41,10 +41,10 @@ LOOK_LIMIT = 10.0
 LIST_LIMIT = 30.0
 """Seconds for Docker to list the containers."""
 
-MONITOR_SQL = ("psql", "--no-psqlrc", "-qAt", "-d", "pg_auto_failover", "-c")
-"""Run in the monitor's container, followed by a statement. What pg_autoctl's commands of 2.2 wait
-with reads a group's number from memory that is no longer theirs (monitor_get_nodes, monitor.c), and
-some of them end with an error after the monitor has done what was asked."""
+MONITOR_SQL = ("psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", "pg_auto_failover")
+"""Run in the monitor's container, followed by -c and a statement. What pg_autoctl's commands of 2.2
+wait with reads a group's number from memory that is no longer theirs (monitor_get_nodes in
+monitor.c), and some end with an error after the monitor has done what was asked."""
 
 WRITABLE = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", "SHOW transaction_read_only")
 """Asks a node what HAProxy's check asks; `off` means that it accepts writes."""

@@ -40,7 +40,7 @@ def recent(count: int) -> list[Event]:
     Not in the order of their times, as the monitor gives them: those are of the beginnings of its
     transactions, of which several may be under way.
     """
-    text = cluster.ask(cluster.MONITOR, *cluster.MONITOR_SQL, RECENT.format(count))
+    text = cluster.ask(cluster.MONITOR, *cluster.MONITOR_SQL, "-c", RECENT.format(count))
     if not text:
         raise StackError(f"The monitor does not answer. Try `{names.start(cluster.MONITOR)}`.")
     events = [_event(row) for row in json.loads(text)]

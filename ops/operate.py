@@ -30,6 +30,12 @@ STOP_LIMIT = 90.0
 OF_NODE = "SELECT pgautofailover.{}(nodeid) FROM pgautofailover.node WHERE nodename = '{}'"
 """Calls a function of the monitor's for one node."""
 
+UNTIL = """DO $$ BEGIN FOR look IN 1..1000 LOOP
+EXIT WHEN EXISTS (SELECT FROM pgautofailover.node WHERE {}); PERFORM pg_sleep(0.05);
+END LOOP; END $$"""
+"""Waits in the monitor itself, for at most 50 s. Snapshots taken meanwhile would take the
+processors from those that hand over: on two cores the pause was twice as long."""
+
 POLL = 0.3
 """Seconds between two looks at what is waited for."""
 
@@ -59,7 +65,8 @@ def await_whole() -> float:
 def switchover() -> str:
     """Hand the primary's role to a standby in sync; return the new primary."""
     before = _redundant("A switchover")
-    tell_monitor("SELECT pgautofailover.perform_failover()")
+    other = f"nodename <> '{before.primary}' AND reportedstate = 'primary'"
+    tell_monitor("SELECT pgautofailover.perform_failover()", UNTIL.format(other))
     return _await_primary(lambda name: name != before.primary)
 
 
@@ -69,7 +76,10 @@ def promote(node: str) -> str:
     _known(before, node)
     if before.primary == node:
         raise StackError(f"{node} is the primary already; there is nothing to do")
-    tell_monitor(f"SELECT pgautofailover.perform_promotion('default', '{node}')")
+    tell_monitor(
+        f"SELECT pgautofailover.perform_promotion('default', '{node}')",
+        UNTIL.format(f"nodename = '{node}' AND reportedstate = 'primary'"),
+    )
     return _await_primary(lambda name: name == node)
 
 
@@ -79,14 +89,16 @@ def maintenance_on(node: str) -> None:
     _known(before, node)
     if not before.redundant:
         raise StackError(f"{node} cannot be spared: the cluster is not redundant as it is")
-    tell_monitor(OF_NODE.format("start_maintenance", node))
+    out = f"nodename = '{node}' AND reportedstate = 'maintenance'"
+    tell_monitor(OF_NODE.format("start_maintenance", node), UNTIL.format(out))
     wait_for(f"{node} in maintenance", HANDOVER_LIMIT, lambda now: is_in(now, node, "maintenance"))
 
 
 def maintenance_off(node: str) -> None:
     """Take a node back; return when it is in sync again."""
     _known(snapshot.take(), node)
-    tell_monitor(OF_NODE.format("stop_maintenance", node))
+    back = f"nodename = '{node}' AND reportedstate IN ('secondary', 'primary')"
+    tell_monitor(OF_NODE.format("stop_maintenance", node), UNTIL.format(back))
     wait_for(f"{node} in sync", WHOLE_LIMIT, lambda now: now.redundant)
 
 
@@ -145,9 +157,10 @@ def is_in(now: Snapshot, name: str, state: str) -> bool:
     return any(node.name == name and node.state == state for node in now.nodes)
 
 
-def tell_monitor(statement: str) -> None:
-    """Run a statement in the monitor's database; raise StackError with what it said."""
-    in_container(cluster.MONITOR, HANDOVER_LIMIT, *cluster.MONITOR_SQL, statement)
+def tell_monitor(*statements: str) -> None:
+    """Run statements in the monitor's database; raise StackError with what it refused."""
+    words = [word for statement in statements for word in ("-c", statement)]
+    in_container(cluster.MONITOR, HANDOVER_LIMIT, *cluster.MONITOR_SQL, *words)
 
 
 def in_container(member: str, limit: float, *command: str) -> None:

@@ -227,6 +227,7 @@ def _all(token: str, status: int) -> bool:
     return {create(token).status_code for _ in range(8)} == {status}
 
 
+@pytest.mark.runbook("The file of tokens is wrong")
 def test_a_typo_keeps_the_last_good_tokens(locked: None) -> None:  # noqa: ARG001 - a state
     """`status` names the line; who had a token has it still, and the mended file counts again."""
     with held() as (_, token):

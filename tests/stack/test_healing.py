@@ -39,6 +39,7 @@ def remove(container: str) -> None:
     docker("volume", "rm", names.volume(container))
 
 
+@pytest.mark.runbook("A data node is down")
 @pytest.mark.parametrize("node", ["postgres1", "postgres2"])
 def test_any_node_is_made_anew(node: str) -> None:
     """Also the one that made the cluster: it copies its heir."""
@@ -54,6 +55,7 @@ def test_any_node_is_made_anew(node: str) -> None:
     assert writer.failed == []
 
 
+@pytest.mark.runbook("The monitor is down")
 def test_a_monitor_without_its_data_learns_the_cluster_anew() -> None:
     """The primary of then is the primary of now; writes never stop; and it can fail over again."""
     before = primary()

@@ -125,6 +125,7 @@ def monitor_errors() -> list[str]:
     ]
 
 
+@pytest.mark.runbook("Planned work")
 def test_maintenance() -> None:
     """The node is out, clients go on, a restart does not bring it back, and `off` does, in sync."""
     victim = standby()

@@ -60,6 +60,7 @@ def test_a_primary_that_works_is_not_given_up() -> None:
         loss.estimate("postgres9")
 
 
+@pytest.mark.runbook("No node accepts writes")
 def test_acknowledged_writes_are_given_up_by_a_person_alone() -> None:
     """It says how many and since when, asks, and is one command.
 

@@ -152,6 +152,7 @@ def test_a_standby_comes_back_with_rotated_passwords() -> None:
     wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
 
 
+@pytest.mark.runbook("A certificate has ended, or is about to")
 def test_certificates_are_renewed() -> None:
     """By ones that last minutes, and back; all servers show them, and no write failed."""
     try:

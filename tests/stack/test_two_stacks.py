@@ -153,6 +153,7 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.runbook("`make up` breaks off")
 @pytest.mark.usefixtures("second")
 @pytest.mark.parametrize("verb", ["up", "down", "clean", "distclean"])
 @pytest.mark.parametrize("stack", [names.DEFAULT, SECOND])

@@ -37,6 +37,7 @@ def test_nginx_is_away_and_nobody_is_refused() -> None:
     assert writer.lost() == set()
 
 
+@pytest.mark.runbook("Security updates")
 @pytest.mark.long
 def test_everything_is_replaced_and_nothing_fails() -> None:
     """`make update`: all containers are others, of images that are of now."""

@@ -109,6 +109,17 @@ def ask(member: str, *command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+def is_leaderless(node: str) -> bool:
+    """Tell whether a node waits for a person to say who is the primary (heal.sh)."""
+    return bool(ask(node, "sh", "-c", "cat /tmp/leaderless 2>/dev/null"))
+
+
+def wal_position(lsn: str) -> int:
+    """Return a position in the WAL, `1/2A`, as bytes (PostgreSQL, pg_lsn)."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
 def last_words(member: str, lines: int = 10) -> list[str]:
     """Return the end of a container's log."""
     command = ["docker", "logs", "--tail", str(lines), names.container(member)]

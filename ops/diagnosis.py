@@ -52,7 +52,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
 
 
 def _writes(snapshot: Snapshot) -> Iterator[Problem]:
-    if not snapshot.writable:
+    if not snapshot.writable and not snapshot.leaderless:
         nodes = [each.name for each in snapshot.containers if each.name in cluster.NODES]
         command = names.start(cluster.MONITOR, *(nodes or cluster.NODES[:2]))
         yield Problem("No node accepts writes.", "No node accepts writes", command)
@@ -71,7 +71,11 @@ def _durability(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Problem]:
-    if not snapshot.nodes:
+    if snapshot.leaderless:
+        what = "The monitor lost its data while no node ran: a person says which was the primary."
+        chosen = names.command(f"./holdfast failover {snapshot.leaderless[0]} --accept-loss")
+        yield Problem(what, "The monitor is down", chosen)
+    elif not snapshot.nodes:
         what = "The monitor does not answer: no failover happens, and nodes that start wait for it."
         yield Problem(what, "The monitor is down", names.start(cluster.MONITOR))
     for node in snapshot.nodes:

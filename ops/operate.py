@@ -163,6 +163,12 @@ def tell_monitor(*statements: str) -> None:
     in_container(cluster.MONITOR, HANDOVER_LIMIT, *cluster.MONITOR_SQL, *words)
 
 
+def begin_history(primary: str) -> None:
+    """Let no token or key of before count any more: acknowledged writes may be gone."""
+    history = ("psql", "--no-psqlrc", "-q", "-d", "holdfast", "-c", "SELECT begin_history()")
+    in_container(primary, HANDOVER_LIMIT, *history)
+
+
 def in_container(member: str, limit: float, *command: str) -> None:
     """Run a command in a member's container; raise StackError with the end of what it said."""
     _docker(limit, "exec", names.container(member), *command)

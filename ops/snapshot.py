@@ -98,6 +98,7 @@ class Snapshot:
     vip_holder: str | None = None
     servers: list[Server] = field(default_factory=list)
     edge: bool = False  # nginx answers on the published port
+    leaderless: list[str] = field(default_factory=list)  # nodes that wait for a person's word
     sizes: Sizes | None = None
     tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
@@ -189,6 +190,7 @@ def take() -> Snapshot:
         # Without its container it is another's port that answers.
         return Snapshot(
             *(containers, nodes, accepting, holder, _result(servers, list), _result(edge, bool)),
+            leaderless=[] if nodes else [name for name in names if cluster.is_leaderless(name)],
             sizes=sizes.result() if sizes else None,
             tokens=tokens.complaint(tokens.of_stack()),
             certificates=ends.result(),

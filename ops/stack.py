@@ -117,6 +117,7 @@ class Stack:
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
+        self.environment["FIRST_PRIMARY"] = _first_primary()
         legacy.leave(self._take_down)  # which releases the rule
         firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
 
@@ -285,6 +286,14 @@ class Stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         return path
+
+
+def _first_primary() -> str:
+    """Return who may make a cluster where the monitor knows none: nobody beside data of one."""
+    there = set(cluster.docker("volume", "ls", "--quiet").split())
+    first, *others = cluster.NODES
+    lost = names.volume(first) not in there and any(names.volume(each) in there for each in others)
+    return "nobody" if lost else first
 
 
 def _ca_bundle() -> str:

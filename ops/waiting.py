@@ -11,7 +11,7 @@ from ops.console import Progress, StackError
 from ops.diagnosis import diagnose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 HEALTHY_LIMIT = 240.0
 """Seconds for all containers to become healthy: a first base backup and the migrations included."""
@@ -28,6 +28,9 @@ process for it may have died (docs/runbook.md)."""
 
 REDUNDANT_LIMIT = 180.0
 """Seconds for the nodes to be in sync: a node that was damaged copies the primary's data anew."""
+
+LEADER_LIMIT = 10.0
+"""Seconds until it is asked whether nodes wait for what only a person can say."""
 
 POLL = 0.3
 """Seconds between two looks at something that is waited for."""
@@ -46,9 +49,22 @@ def changes() -> Callable[[Progress], str]:
                     progress.line(f"{names.container(container.name):<13}{container.condition}")
             if not container.ready:
                 waiting.append(container.name)
+        if progress.seconds > LEADER_LIMIT:
+            _refuse_to_wait_for_a_person(name for name in waiting if name in cluster.NODES)
         return ", ".join(waiting)
 
     return show
+
+
+def _refuse_to_wait_for_a_person(nodes: Iterable[str]) -> None:
+    found = next((node for node in nodes if cluster.is_leaderless(node)), None)
+    if found:
+        command = names.command(f"./holdfast failover {found} --accept-loss")
+        raise StackError(
+            "The monitor lost its data while no data node ran: nobody knows which was the primary. "
+            f"`{command}` says what each node has, and makes {found} the primary "
+            '(docs/runbook.md, "The monitor is down"). Then `make up` again.'
+        )
 
 
 def await_health(show: Callable[[Progress], str]) -> None:

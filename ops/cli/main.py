@@ -10,7 +10,7 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ops import events, loss, operate, settings, snapshot
+from ops import events, forgotten, loss, operate, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
 from ops.cli.drill import drill
@@ -93,13 +93,21 @@ def failover(
 ) -> None:
     """Make NODE the primary."""
     with reported(as_json=as_json):
-        if accept_loss:
+        if accept_loss and snapshot.take().leaderless:
+            choice = forgotten.choose(node)
+            _agree(choice.words, as_json=as_json)
+            _new_primary(forgotten.accept(choice), as_json=as_json)
+        elif accept_loss:
             found = loss.estimate(node)
-            if not as_json or os.environ.get("YES") != "1":  # its words would stand in the document
-                agree(found.words, "Say so with YES=1, or bring back what is gone.")
+            _agree(found.words, as_json=as_json)
             _new_primary(loss.accept(found), as_json=as_json)
         else:
             _new_primary(operate.promote(node), as_json=as_json)
+
+
+def _agree(words: str, *, as_json: bool) -> None:
+    if not as_json or os.environ.get("YES") != "1":  # the words would stand in the document
+        agree(words, "Say so with YES=1, or bring back what is gone.")
 
 
 @maintenance.verb("on")

@@ -14,13 +14,14 @@ WATCHED = 20.0
 """Seconds that others are watched for, while strangers stand at the door."""
 
 HALF_OPEN = """
-import asyncio, ssl, struct
+import asyncio, socket, ssl, struct
+EDGE = socket.gethostbyname("vip-access")
 PARAMETERS = b"user\\0holdfast_app\\0database\\0holdfast\\0\\0"
 STARTUP = struct.pack("!ii", 8 + len(PARAMETERS), 196608) + PARAMETERS
 async def one(port):
     while True:
         try:
-            reader, writer = await asyncio.open_connection("vip-access", port)
+            reader, writer = await asyncio.open_connection(EDGE, port)
             writer.write(struct.pack("!ii", 8, 80877103))
             await reader.readexactly(1)
             context = ssl.create_default_context()
@@ -41,12 +42,13 @@ asyncio.run(main())
 """Logins that stop where the password is asked for: TLS, a startup message, silence."""
 
 UPLOADS = """
-import asyncio
+import asyncio, socket
+EDGE = socket.gethostbyname("vip-access")
 HEAD = b"POST /api/users HTTP/1.1\\r\\nHost: slow\\r\\nContent-Length: 60000\\r\\n\\r\\n"
 async def one():
     while True:
         try:
-            reader, writer = await asyncio.open_connection("vip-access", 8080)
+            reader, writer = await asyncio.open_connection(EDGE, 8080)
             writer.write(HEAD + b"x" * 50000)
             await reader.read(-1)
             writer.close()

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops import cluster, loss
+from ops import cluster, loss, names, operate
 from ops.console import StackError
 from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
     ROOT,
+    UP_LIMIT,
     Writer,
     docker,
     is_redundant,
@@ -139,6 +140,49 @@ def test_a_primary_that_only_stood_still_ends_itself() -> None:
     wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
     assert primary() == kept
     _forget_what_was_given_up(lost)
+
+
+@pytest.mark.runbook("The monitor is down")
+@pytest.mark.parametrize("chosen", ["the primary", "a standby"])
+def test_a_monitor_lost_its_data_while_no_node_ran(chosen: str) -> None:
+    """Nobody starts by himself, and a person says who was the primary; all of it is there.
+
+    Also when that is gone for good, the node that once made the cluster: it makes no other.
+    """
+    old = cluster.NODES[0]
+    if primary() != old:
+        operate.switchover()
+    with Writer() as before:
+        before.await_writes()
+    kill("pg-monitor", *cluster.NODES[:2])
+    gone = ["pg-monitor"] if chosen == "the primary" else ["pg-monitor", old]
+    for each in gone:
+        docker("rm", each)
+        docker("volume", "rm", names.volume(each))
+    refused = up()
+    assert refused.returncode == 1
+    assert "nobody knows which was the primary" in refused.stdout
+    assert cluster.find_primary() is None
+    worse = accept_loss(other(old), YES="1") if chosen == "the primary" else None
+    assert worse is None or f"make {old} the primary" in worse.stderr
+
+    leader = old if chosen == "the primary" else other(old)
+    done = accept_loss(leader, YES="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert primary() == leader
+    assert up().returncode == 0
+    wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    assert before.lost() == set()
+    if chosen == "the primary":
+        _forget_what_was_given_up(other(leader))
+
+
+def up() -> subprocess.CompletedProcess[str]:
+    """Run `make up`, which may end with what a person has to do."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops", "up"], cwd=ROOT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=UP_LIMIT,
+    )  # fmt: skip
 
 
 def _forget_what_was_given_up(node: str) -> None:

@@ -4,6 +4,7 @@
 
 copy_anew=$HOME/copy-anew # says why this node's data is to be replaced by a copy of the primary's
 failed_lives=$HOME/failed-lives # of this container, in a row
+lead=$HOME/lead # there from an operator's word until it is done
 aside=$HOME/damaged       # what was there before the last copy, if there was room
 
 # ---------------------------------------------------------------- data that cannot be used any more
@@ -105,6 +106,43 @@ clear_for_copy() {
         fi
     fi
     rm -f "$created" "$copy_anew" "$failed_lives" "$HOME/remove-given-up"
+}
+
+# ---------------------------------------------------------------- a monitor that lost its data while no node ran
+# Nobody knows who was the primary, and a stale one must not be taken for it: a person says
+# (`holdfast failover --accept-loss`, which reads what each node has and makes the file `lead`). The others copy it.
+nobody_is_known() {
+    [ "$(ask_monitor "SELECT count(*) FROM pgautofailover.node HAVING (SELECT seqstart FROM pg_sequence
+        WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1")" = 0 ]
+}
+await_a_leader() {
+    rm -f /tmp/leaderless
+    trap 'exit 0' TERM INT
+    while [ -e "$created" ] && nobody_is_known; do
+        if [ -e "$lead" ]; then
+            take_the_lead
+            break
+        fi
+        [ -e /tmp/leaderless ] || log "the monitor knows no node, and this one cannot know whether it was the primary:" \
+            "\`holdfast failover $NODE_NAME --accept-loss\` makes it the primary as it is"
+        echo yes >/tmp/leaderless
+        sleep 1
+    done
+    trap - TERM INT
+    rm -f "$lead" /tmp/leaderless
+}
+# A standby is promoted first, out of anybody's reach: what it writes from now on is on a timeline of its own.
+take_the_lead() {
+    log "the primary as it is, by an operator's word"
+    forget_killed_processes
+    if [ -e "$PGDATA/standby.signal" ]; then
+        pg_ctl --silent --pgdata "$PGDATA" --wait --timeout 60 start \
+            --options "-c listen_addresses='' -c unix_socket_directories=$(mktemp -d)"
+        pg_ctl --silent --pgdata "$PGDATA" --wait --timeout 60 promote
+        pg_ctl --silent --pgdata "$PGDATA" --wait --timeout 60 --mode fast stop
+    fi
+    rm -rf "$HOME/.config" "$HOME/.local"
+    register_postgres
 }
 
 # ---------------------------------------------------------------- a monitor that has lost its data

@@ -290,7 +290,7 @@ class Stack:
 
 def _first_primary() -> str:
     """Return who may make a cluster where the monitor knows none: nobody beside data of one."""
-    there = set(cluster.docker("volume", "ls", "--quiet").split())
+    there = set(ownership.volumes())
     first, *others = cluster.NODES
     lost = names.volume(first) not in there and any(names.volume(each) in there for each in others)
     return "nobody" if lost else first

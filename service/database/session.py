@@ -92,6 +92,9 @@ class Session(asyncpg.Connection):
             self.terminate()
         except Exception:  # noqa: BLE001 - the driver is confused: its socket is closed all the same
             self.transport.abort()
+            # Kept until the loop has told the driver of it: freed before, it would take itself for
+            # one that somebody forgot to close.
+            asyncio.get_running_loop().call_soon(self.is_closed)
 
 
 async def connect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from ops.embedded.pair import APP
 from service.database import DatabaseOptions, EndpointOptions, Role
 from service.database.deadline import Deadline
-from service.database.session import connect
+from service.database.session import Session, connect
 from service.errors import ConnectionLost
 from tests.integration.bare_database import warm_database
 from tests.integration.support import eventually, superuser
@@ -77,6 +78,23 @@ async def test_sessions_that_began_together_do_not_end_together(
         await session.close(timeout=5)
         assert 0.75 * AGE - took <= ages[-1] <= AGE
     assert max(ages) - min(ages) > 0.05 * AGE
+
+
+async def test_an_end_that_fails_is_one_all_the_same(
+    stack: EmbeddedStack, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket is closed; and freed at once, it is not taken for one that was left open."""
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
+    ended = asyncio.Event()
+    session = await connect(endpoint, options, Role.WRITE, lambda _: ended.set())
+    with monkeypatch.context() as confused:
+        confused.setattr(Session, "terminate", lambda _: 1 / 0)
+        session.drop()
+    del session
+    gc.collect()  # what it warns of then is a failure of this test
+    async with asyncio.timeout(5):
+        await ended.wait()
 
 
 async def left_without_a_word(stack: EmbeddedStack, database: str) -> int:

@@ -160,6 +160,7 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     monkeypatch.delenv("NAME")
     order: list[str] = []
     monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    monkeypatch.setattr(ownership, "volumes", list)
     for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(first, "make_certificates", lambda: None)
@@ -169,13 +170,45 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     monkeypatch.setattr(firewall, "release", lambda: order.append("released"))
     monkeypatch.setattr(firewall, "shut", lambda *_: order.append("shut"))
 
-    def far_enough() -> None:
-        raise StackError("far enough")
-
-    monkeypatch.setattr(first, "_start", far_enough)
+    monkeypatch.setattr(first, "_start", _far_enough)
     with pytest.raises(StackError, match="far enough"):
         first.up()
     assert order == ["Building images", "Stopping an old one", "released", "shut"]
+
+
+@pytest.mark.parametrize(
+    ("there", "maker"),
+    [
+        ([], "postgres1"),
+        (["holdfast_postgres1", "holdfast_postgres2", "holdfast_monitor"], "postgres1"),
+        (["holdfast_postgres2", "holdfast_monitor"], "nobody"),
+        (["holdfast_postgres3"], "nobody"),
+        (["holdfast_monitor"], "postgres1"),
+    ],
+)
+def test_no_cluster_is_made_beside_data_of_one(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch, there: list[str], maker: str
+) -> None:
+    """A first node that lost its volume copies the others, also where the monitor knows none."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    monkeypatch.setattr(ownership, "volumes", lambda: there)
+    for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    monkeypatch.setattr(first, "make_certificates", lambda: None)
+    monkeypatch.setattr(first.secrets, "digest", lambda: "digest")
+    monkeypatch.setattr(first, "_compose", lambda *_, **__: None)
+    monkeypatch.setattr(legacy, "leave", lambda _: None)
+    monkeypatch.setattr(firewall, "shut", lambda *_: None)
+    monkeypatch.setattr(first, "_start", _far_enough)
+    with pytest.raises(StackError, match="far enough"):
+        first.up()
+    assert first.environment["FIRST_PRIMARY"] == maker
+
+
+def _far_enough() -> None:
+    raise StackError("far enough")
 
 
 def test_data_is_not_removed_unasked(

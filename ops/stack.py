@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +118,6 @@ class Stack:
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
-        self.environment["FIRST_PRIMARY"] = _first_primary()
         legacy.leave(self._take_down)  # which releases the rule
         firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
 
@@ -227,6 +227,8 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
+        if _first_is_lost():
+            self._let_the_first_copy()
         show = waiting.changes()
         try:
             self._compose(
@@ -238,6 +240,20 @@ class Stack:
         except CommandFailedError as error:
             raise waiting.unhealthy(error) from error
         waiting.await_health(show)
+
+    def _let_the_first_copy(self) -> None:
+        """Tell the node, before it starts, that there is a cluster, whoever knows of it.
+
+        By a file on its new volume: were it in the environment, its container would be another one
+        the next time, and a primary be stopped for that.
+        """
+        first = cluster.NODES[0]
+        title = f"Volume of {names.container(first)}"
+        self._compose(title, "up", "--no-start", "--no-deps", first, limit=STOP_LIMIT)
+        with tempfile.TemporaryDirectory() as folder:
+            (marker := Path(folder) / "copies-only").touch()
+            there = f"{names.container(first)}:/var/lib/postgresql/{marker.name}"
+            cluster.docker("cp", str(marker), there)
 
     def _remove(self) -> None:
         """Remove all that the stack is on the engine, and its secrets; ask before."""
@@ -288,12 +304,11 @@ class Stack:
         return path
 
 
-def _first_primary() -> str:
-    """Return who may make a cluster where the monitor knows none: nobody beside data of one."""
+def _first_is_lost() -> bool:
+    """Tell whether the node that makes a cluster lost its volume, and another one has its own."""
     there = set(ownership.volumes())
     first, *others = cluster.NODES
-    lost = names.volume(first) not in there and any(names.volume(each) in there for each in others)
-    return "nobody" if lost else first
+    return names.volume(first) not in there and any(names.volume(each) in there for each in others)
 
 
 def _ca_bundle() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import firewall, legacy, ownership, preflight, settings
+from ops import cluster, firewall, legacy, ownership, preflight, settings, waiting
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
@@ -177,34 +177,36 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
 
 
 @pytest.mark.parametrize(
-    ("there", "maker"),
+    ("there", "lost"),
     [
-        ([], "postgres1"),
-        (["holdfast_postgres1", "holdfast_postgres2", "holdfast_monitor"], "postgres1"),
-        (["holdfast_postgres2", "holdfast_monitor"], "nobody"),
-        (["holdfast_postgres3"], "nobody"),
-        (["holdfast_monitor"], "postgres1"),
+        ([], False),
+        (["holdfast_postgres1", "holdfast_postgres2", "holdfast_monitor"], False),
+        (["holdfast_monitor"], False),
+        (["holdfast_postgres2", "holdfast_monitor"], True),
+        (["holdfast_postgres3"], True),
     ],
 )
 def test_no_cluster_is_made_beside_data_of_one(
-    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch, there: list[str], maker: str
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch, there: list[str], lost: bool
 ) -> None:
-    """A first node that lost its volume copies the others, also where the monitor knows none."""
+    """A first node that lost its volume copies the others, also where the monitor knows none.
+
+    It is told before it starts; and its container is made as it always is.
+    """
     first, _ = two
     monkeypatch.delenv("NAME")
+    told: list[tuple[str, ...]] = []
     monkeypatch.setattr(ownership, "volumes", lambda: there)
-    for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
-        monkeypatch.setattr(module, name, lambda *_: None)
-    monkeypatch.setattr(first.host, "prepare", lambda: "base")
-    monkeypatch.setattr(first, "make_certificates", lambda: None)
-    monkeypatch.setattr(first.secrets, "digest", lambda: "digest")
-    monkeypatch.setattr(first, "_compose", lambda *_, **__: None)
-    monkeypatch.setattr(legacy, "leave", lambda _: None)
-    monkeypatch.setattr(firewall, "shut", lambda *_: None)
-    monkeypatch.setattr(first, "_start", _far_enough)
-    with pytest.raises(StackError, match="far enough"):
-        first.up()
-    assert first.environment["FIRST_PRIMARY"] == maker
+    monkeypatch.setattr(first, "_compose", lambda _, *words, **__: told.append(words))
+    monkeypatch.setattr(cluster, "docker", lambda *words: told.append(words))
+    monkeypatch.setattr(waiting, "await_health", lambda _: None)
+    first._start()
+    verbs = [words[0] for words in told]
+    assert verbs == (["up", "cp", "up"] if lost else ["up"])
+    assert told[-1][:2] == ("up", "--detach")
+    if lost:
+        assert told[0] == ("up", "--no-start", "--no-deps", "postgres1")
+        assert told[1][2] == "postgres1:/var/lib/postgresql/copies-only"
 
 
 def _far_enough() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +53,8 @@ class Stack:
         self.environment = {**settings.read(root), **os.environ, "CA_BUNDLE": _ca_bundle()}
         self.environment["CONTAINER_PREFIX"] = names.prefix()
         self.environment["SECRETS_DIR"] = str(self.secrets.folder)
+        self._copies_only = self.secrets.folder.parent / "copies-only"
+        self.environment["COPIES_ONLY"] = str(self._copies_only)
         self._place()
         self.environment["CERTIFICATES_USER"] = self.secrets.certificates_user
         if self.environment.get("NODES") == "3":
@@ -227,8 +228,7 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
-        if _first_is_lost():
-            self._let_the_first_copy()
+        self._copies_only.write_text("yes\n" if _first_is_lost() else "")
         show = waiting.changes()
         try:
             self._compose(
@@ -241,20 +241,6 @@ class Stack:
             raise waiting.unhealthy(error) from error
         waiting.await_health(show)
 
-    def _let_the_first_copy(self) -> None:
-        """Tell the node, before it starts, that there is a cluster, whoever knows of it.
-
-        By a file on its new volume: were it in the environment, its container would be another one
-        the next time, and a primary be stopped for that.
-        """
-        first = cluster.NODES[0]
-        title = f"Volume of {names.container(first)}"
-        self._compose(title, "up", "--no-start", "--no-deps", first, limit=STOP_LIMIT)
-        with tempfile.TemporaryDirectory() as folder:
-            (marker := Path(folder) / "copies-only").touch()
-            there = f"{names.container(first)}:/var/lib/postgresql/{marker.name}"
-            cluster.docker("cp", str(marker), there)
-
     def _remove(self) -> None:
         """Remove all that the stack is on the engine, and its secrets; ask before."""
         ownership.require(self.root)
@@ -262,6 +248,7 @@ class Stack:
         self._take_down("Stopping the stack, removing its data", "--volumes")
         ownership.release()
         self.secrets.remove()
+        self._copies_only.unlink(missing_ok=True)
 
     def _wake_engine(self) -> bool:
         there_is_one = self.host.wake_engine()

@@ -114,12 +114,6 @@ def is_leaderless(node: str) -> bool:
     return bool(ask(node, "sh", "-c", "cat /tmp/leaderless 2>/dev/null"))
 
 
-def wal_position(lsn: str) -> int:
-    """Return a position in the WAL, `1/2A`, as bytes (PostgreSQL, pg_lsn)."""
-    high, _, low = lsn.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
 def last_words(member: str, lines: int = 10) -> list[str]:
     """Return the end of a container's log."""
     command = ["docker", "logs", "--tail", str(lines), names.container(member)]

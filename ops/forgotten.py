@@ -25,8 +25,7 @@ LEAD = "/var/lib/postgresql/lead"
 LOOK = """cd "$PGDATA" 2>/dev/null && [ -e PG_VERSION ] || { echo empty; exit; }
 pg_controldata -D . && { [ ! -e standby.signal ] || echo standby; }"""
 TIMELINES = re.compile(r"(?m)^(?:Latest checkpoint's TimeLineID|Min .*timeline): +([0-9]+)$")
-POSITIONS = re.compile(r"(?m)^(?:Latest checkpoint|Minimum recovery ending) location: +(\S+)$")
-"""Of pg_controldata (PostgreSQL 17): the WAL that a node had at least."""
+"""Of pg_controldata (PostgreSQL 17)."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,12 +33,11 @@ class Remains:
     """What is on a node's volume. The greater has what was acknowledged last.
 
     A promotion begins a timeline; of two nodes on one timeline the standby has no more than the
-    primary. Positions decide between standbys alone.
+    primary. Between two standbys nothing here decides.
     """
 
     timeline: int
     was_primary: bool
-    wal: int  # bytes, at least
     node: str
 
     @property
@@ -112,7 +110,6 @@ def _look(node: str) -> Remains | None:
     return Remains(
         timeline=max(map(int, TIMELINES.findall(said))),
         was_primary=not said.endswith("standby\n"),
-        wal=max(map(cluster.wal_position, POSITIONS.findall(said))),
         node=node,
     )
 

@@ -90,11 +90,11 @@ def estimate(node: str) -> Loss:
     target = _candidate(now, node)
     given_up = _given_up(now, target)
     since = _alone_since(given_up)
-    ahead = max(cluster.wal_position(each.lsn) for each in now.nodes if each is not target)
+    ahead = max(_bytes(each.lsn) for each in now.nodes if each is not target)
     return Loss(
         node=node,
         given_up=given_up,
-        wal=max(0, ahead - cluster.wal_position(target.lsn)),
+        wal=max(0, ahead - _bytes(target.lsn)),
         writes=_local_commits(since),
         since=since,
     )
@@ -168,9 +168,7 @@ def _refuse_while_it_may_help(now: Snapshot, other: Node, node: Node) -> None:
                 f"{other.name} is there, and may have what {node.name} lacks: it is not given up "
                 f"while it is. {beyond}"
             )
-    elif cluster.wal_position(other.lsn) > cluster.wal_position(node.lsn) and _exists(
-        now, other.name
-    ):
+    elif _bytes(other.lsn) > _bytes(node.lsn) and _exists(now, other.name):
         raise StackError(
             f"{other.name} has more than {node.name}: `{names.start(other.name)}`, and make that "
             f"the primary. {beyond}"
@@ -211,6 +209,12 @@ def _alone_since(lost: Iterable[str]) -> datetime | None:
         elif event.node in lost and event.goal == "primary":
             since = None
     return since
+
+
+def _bytes(lsn: str) -> int:
+    """Return a position in the WAL, `1/2A`, as bytes (PostgreSQL, pg_lsn)."""
+    high, _, low = lsn.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
 
 
 def _local_commits(since: datetime | None) -> int | None:

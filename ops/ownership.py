@@ -74,6 +74,13 @@ def volumes() -> list[str]:
     return cluster.docker("volume", "ls", "--quiet", "--filter", label).split()
 
 
+def first_is_lost() -> bool:
+    """Tell whether the node that makes a cluster lost its volume, and another one has its own."""
+    there = set(volumes())
+    first, *others = cluster.NODES
+    return names.volume(first) not in there and any(names.volume(each) in there for each in others)
+
+
 def others() -> list[str]:
     """Return the names of other stacks on the engine, running or not."""
     # Containers have the labels of their image, its project's included, whoever has started them.

@@ -228,7 +228,7 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
-        self._copies_only.write_text("yes\n" if _first_is_lost() else "")
+        self._copies_only.write_text("yes\n" if ownership.first_is_lost() else "")
         show = waiting.changes()
         try:
             self._compose(
@@ -289,13 +289,6 @@ class Stack:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         return path
-
-
-def _first_is_lost() -> bool:
-    """Tell whether the node that makes a cluster lost its volume, and another one has its own."""
-    there = set(ownership.volumes())
-    first, *others = cluster.NODES
-    return names.volume(first) not in there and any(names.volume(each) in there for each in others)
 
 
 def _ca_bundle() -> str:

@@ -144,6 +144,11 @@ def primary() -> str:
     return name
 
 
+def other(node: str) -> str:
+    """Return the other data node."""
+    return next(each for each in cluster.NODES[:2] if each != node)
+
+
 def is_whole() -> bool:
     """Tell whether nothing of the stack is missing."""
     try:

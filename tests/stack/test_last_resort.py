@@ -20,6 +20,7 @@ from tests.stack.support import (
     docker,
     is_redundant,
     kill,
+    other,
     primary,
     start,
     wait_until,
@@ -40,11 +41,6 @@ def accept_loss(node: str, **environment: str) -> subprocess.CompletedProcess[st
         cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         env={**asked, **environment}, timeout=COMMAND_LIMIT,
     )  # fmt: skip
-
-
-def other(node: str) -> str:
-    """Return the other data node."""
-    return next(each for each in cluster.NODES[:2] if each != node)
 
 
 def goes_on_alone() -> bool:

@@ -18,7 +18,6 @@ import pytest
 
 from ops import cluster, snapshot
 from ops.diagnosis import diagnose
-from ops.secret_files import STATS, STATS_USER
 from tests.runbook import section
 from tests.stack.support import (
     BASE_URL,
@@ -26,7 +25,6 @@ from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
     ROOT,
-    SECRETS,
     UP_LIMIT,
     create_user,
     docker,
@@ -34,10 +32,12 @@ from tests.stack.support import (
     is_whole,
     kill,
     new_user,
+    other,
     primary,
     sql,
     wait_until,
 )
+from tests.stack.test_edge import statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,19 +59,14 @@ def follow(heading: str, command: str, limit: float = UP_LIMIT, **instead: str) 
     Returns what it said on both outputs.
     """
     assert command in section(heading), f'"{heading}" does not say `{command}`'
-    for word, other in instead.items():
-        command = command.replace(word, other)
+    for word, by in instead.items():
+        command = command.replace(word, by)
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False, timeout=limit,
     )  # fmt: skip
     assert done.returncode == 0, f"{command}: {done.stdout}"
     return done.stdout
-
-
-def other(node: str) -> str:
-    """Return the other data node."""
-    return next(each for each in cluster.NODES[:2] if each != node)
 
 
 def named(heading: str) -> bool:
@@ -107,8 +102,7 @@ def paused(*containers: str) -> Iterator[None]:
 def test_every_signal_is_there() -> None:
     """Where the text says, with the password that it names."""
     text = section("Is anything wrong? What to alert on")
-    auth = (STATS_USER, (SECRETS / STATS).read_text().strip())
-    published = httpx.get("http://localhost:8404/metrics", auth=auth).text + metrics()
+    published = httpx.get("http://localhost:8404/metrics", auth=statistics()).text + metrics()
     signals = re.findall(r"\b((?:haproxy|holdfast)_\w+)", text.partition("| signal |")[2])
     assert len(signals) > 10
     assert [name for name in signals if name not in published] == []
@@ -309,8 +303,7 @@ def test_the_role_of_the_check_is_missing() -> None:
         follow(
             heading, "docker exec haproxy1 bash -c 'echo >/dev/tcp/postgres1/5432'", postgres1=node
         )
-        auth = (STATS_USER, (SECRETS / STATS).read_text().strip())
-        assert "L7RSP" in httpx.get("http://localhost:8404/", auth=auth).text
+        assert "L7RSP" in httpx.get("http://localhost:8404/", auth=statistics()).text
         said = follow(heading, "docker logs postgres1", postgres1=node)
         assert 'role "holdfast_check" does not exist' in said
     finally:

@@ -5,6 +5,8 @@
 copy_anew=$HOME/copy-anew # says why this node's data is to be replaced by a copy of the primary's
 failed_lives=$HOME/failed-lives # of this container, in a row
 lead=$HOME/lead # there from an operator's word until it is done
+# Nothing is known of a monitor whose numbers still begin at 1 (monitor.sql).
+is_set_up="(SELECT seqstart FROM pg_sequence WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1"
 aside=$HOME/damaged       # what was there before the last copy, if there was room
 
 # ---------------------------------------------------------------- data that cannot be used any more
@@ -112,8 +114,7 @@ clear_for_copy() {
 # Nobody knows who was the primary, and a stale one must not be taken for it: a person says
 # (`holdfast failover --accept-loss`, which reads what each node has and makes the file `lead`). The others copy it.
 nobody_is_known() {
-    [ "$(ask_monitor "SELECT count(*) FROM pgautofailover.node HAVING (SELECT seqstart FROM pg_sequence
-        WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1")" = 0 ]
+    [ "$(ask_monitor "SELECT count(*) FROM pgautofailover.node HAVING $is_set_up")" = 0 ]
 }
 await_a_leader() {
     rm -f /tmp/leaderless
@@ -153,12 +154,10 @@ watch_monitor() {
     local known host
     while sleep 3; do
         [ ! -e "$stopping" ] || return 0
-        # Nothing is known of a monitor whose numbers still begin at 1 (monitor.sql).
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
             count(*) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary')) || ' ' ||
             count(*) FILTER (WHERE nodename = :'node' AND reporttime < now() - interval '10 seconds')
-            FROM pgautofailover.node HAVING (SELECT seqstart FROM pg_sequence
-            WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1") || continue
+            FROM pgautofailover.node HAVING $is_set_up") || continue
         case $known in
         "0 0 "*) [ "$(is_read_only 2>/dev/null)" = off ] && register "a primary" ;;
         "0 "*)

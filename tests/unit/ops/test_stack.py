@@ -160,7 +160,6 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     monkeypatch.delenv("NAME")
     order: list[str] = []
     monkeypatch.setattr(first.host, "prepare", lambda: "base")
-    monkeypatch.setattr(ownership, "volumes", list)
     for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(first, "make_certificates", lambda: None)

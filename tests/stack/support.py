@@ -182,6 +182,16 @@ def create_user(prefix: str = "user") -> httpx.Response:
     return httpx.post(f"{BASE_URL}/api/users", json=new_user(prefix), timeout=CLIENT_TIMEOUT)
 
 
+def token_of(written: httpx.Response) -> dict[str, str]:
+    """The header with which a read sees what `written` did."""
+    return {"Consistency-Token": written.headers["consistency-token"]}
+
+
+def read_back(client: httpx.Client, created: httpx.Response) -> httpx.Response:
+    """Read what `created` made, with its token: without one a standby that is behind may answer."""
+    return client.get(created.headers["location"], headers=token_of(created))
+
+
 @dataclass
 class Answer:
     """One request of the writer: what came back, and when."""

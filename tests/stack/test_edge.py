@@ -24,6 +24,7 @@ from tests.stack.support import (
     docker,
     new_user,
     primary,
+    read_back,
     wait_until,
 )
 
@@ -52,7 +53,7 @@ def test_a_created_user_is_read_back(client: httpx.Client) -> None:
     assert created.headers["x-route"] == "write"
     assert created.headers["x-instance"] in {"app1", "app2"}
     assert int(created.headers["x-attempts"]) >= 1
-    user = client.get(created.headers["location"]).json()
+    user = read_back(client, created).json()
     assert (user["email"], user["name"]) == (body["email"], body["name"])
 
 

@@ -7,7 +7,7 @@ import time
 import httpx
 
 from ops import cluster
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user, read_back
 from tests.stack.test_hostile import attack, failed_checks
 
 WATCHED = 20.0
@@ -70,7 +70,7 @@ def use(seconds: float) -> None:
         while time.monotonic() < end:
             written = client.post("/api/users", json=new_user("home"))
             assert written.status_code == 201, written.text
-            read = client.get(written.headers["location"])
+            read = read_back(client, written)
             assert read.status_code == 200, read.text
             time.sleep(0.05)  # the client's pace; waits for nothing
 

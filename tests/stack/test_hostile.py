@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user, read_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +159,7 @@ def test_what_looks_like_sql_is_text() -> None:
     name = "Robert'); DROP TABLE users;--"
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
         created = client.post("/api/users", json={**new_user("bobby"), "name": name})
-        assert client.get(created.headers["location"]).json()["name"] == name
+        assert read_back(client, created).json()["name"] == name
 
 
 TRICKLE = """

@@ -35,6 +35,7 @@ from tests.stack.support import (
     other,
     primary,
     sql,
+    token_of,
     wait_until,
 )
 from tests.stack.test_edge import statistics
@@ -282,11 +283,10 @@ def _reads_its_write(before: float) -> bool:
     Which node a reader asks is HAProxy's choice, as its session was opened.
     """
     written = create_user("lag")
-    token = {"Consistency-Token": written.headers["consistency-token"]}
     url = f"{BASE_URL}{written.headers['location']}"
     with ThreadPoolExecutor(24) as clients:
         answers = clients.map(
-            lambda _: httpx.get(url, headers=token, timeout=CLIENT_TIMEOUT), range(24)
+            lambda _: httpx.get(url, headers=token_of(written), timeout=CLIENT_TIMEOUT), range(24)
         )
     assert {answer.status_code for answer in answers} == {httpx.codes.OK}
     return total("holdfast_database_readers_behind_total") > before
@@ -380,7 +380,7 @@ def test_everything_is_off() -> None:
 def test_a_new_history() -> None:
     """A token from before is refused, not believed."""
     heading = "After a restore"
-    token = {"Consistency-Token": create_user().headers["consistency-token"]}
+    token = token_of(create_user())
     follow(heading, "docker exec $(make -s primary) psql -d holdfast -c 'SELECT begin_history()'")
     answer = httpx.get(f"{BASE_URL}/api/users", headers=token, timeout=CLIENT_TIMEOUT)
     wait_until("a refusal", RESUME_LIMIT, lambda: _refused(token))

@@ -16,6 +16,7 @@ from tests.stack.support import (
     make,
     new_user,
     primary,
+    read_back,
     sql,
     wait_until,
 )
@@ -24,11 +25,11 @@ from tests.stack.support import (
 def test_up_with_other_secrets_keeps_the_data() -> None:
     """A checkout that has lost its secrets makes new ones: the roles get them."""
     with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
-        location = client.post("/api/users", json=new_user("secrets")).headers["location"]
+        created = client.post("/api/users", json=new_user("secrets"))
         for name in PASSWORDS:
             (SECRETS / name).unlink()
         make("up")
-        assert client.get(location).status_code == 200
+        assert read_back(client, created).status_code == 200
         assert client.post("/api/users", json=new_user("secrets")).status_code == 201
 
 

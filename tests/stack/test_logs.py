@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import httpx
+import pytest
 
 from ops import cluster
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
     DOCKER_LIMIT,
+    docker,
     kill,
     log_of,
     primary,
@@ -33,6 +35,9 @@ QUIET = 15.0
 """Seconds of a stack to which nothing happens."""
 
 LOGINS = 60
+
+LARGE = 32 * 2**20
+"""Bytes of a log on a volume from which on it is set aside (deploy/postgres/bin/common.sh)."""
 
 
 def said_since(container: str, moment: datetime) -> list[str]:
@@ -101,3 +106,28 @@ def test_failed_logins_are_told_not_repeated() -> None:
 
     wait_until("the log to tell of it", 10, lambda: any("repeats:" in line for line in told()))
     assert len(told()) <= 2 * (MOST + 2)
+
+
+@pytest.mark.parametrize("on", ["the primary", "pg-monitor"])
+def test_a_log_on_a_volume_has_a_bound(on: str) -> None:
+    """What one program says in a day does not fill it: the file is set aside, and another begun."""
+    node, moment = primary() if on == "the primary" else on, datetime.now(UTC)
+
+    def size_of(file: str) -> int:
+        path = f"/var/lib/postgresql/log/{file}"
+        return int(docker("exec", node, "sh", "-c", f"stat -c %s {path} || echo 0").split()[-1])
+
+    def says(statement: str) -> None:
+        docker("exec", node, "psql", "-d", "postgres", "-qAt", "-c", statement)
+
+    today = docker("exec", node, "date", "+postgresql-%a.log").strip()
+    says(f"DO $$ BEGIN FOR i IN 1..40 LOOP RAISE LOG '%', repeat('x', {2**20}); END LOOP; END $$")
+    wait_until("it to be set aside", 30, lambda: size_of("postgresql-before.log") > LARGE)
+    wait_until("another", 30, lambda: size_of(today) < LARGE)
+    says("DO $$ BEGIN RAISE LOG 'and it goes on'; END $$")
+    wait_until("a line in it", 10, lambda: size_of(today) > 0)
+    if on == "the primary":
+        wait_until(
+            "the container's log to follow", 10,
+            lambda: any("and it goes on" in line for line in said_since(node, moment)),
+        )  # fmt: skip

@@ -117,6 +117,19 @@ follow_postgres_log() {
         mawk -W interactive -f /usr/local/bin/repeats &
 }
 
+# PostgreSQL starts a weekday's file anew after a week, not when it is large. One that is over 32 MB is set aside, in
+# place of the one before.
+rotate_postgres_log() { local_sql -d postgres -c 'SELECT pg_rotate_logfile()'; }
+bound_postgres_log() {
+    local file
+    while sleep 10; do
+        find "$HOME/log" -name 'postgresql-???.log' -size +32M | while read -r file; do
+            mv -f "$file" "$HOME/log/postgresql-before.log"
+            wait_until 300 "PostgreSQL to begin another log" rotate_postgres_log || true
+        done
+    done
+}
+
 # A killed container that starts again keeps its files, and three of them name processes: postmaster.pid
 # in the volume, the socket's lock file, pg_autoctl's own pid files. Those numbers now belong to processes
 # of this script, which PostgreSQL would take for another postmaster (it refuses to start, for good) and

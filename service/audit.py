@@ -26,9 +26,9 @@ audit_log = Table(
     Column("client", Text),  # the name of the token's holder
     Column("role", Text, nullable=False),
     Column("request_id", Text),
-    Column("action", Text, nullable=False),  # insert, update, delete
+    Column("action", Text, nullable=False),  # insert, update, delete, truncate
     Column("entity", Text, nullable=False),
-    Column("entity_id", BigInteger, nullable=False),
+    Column("entity_id", BigInteger, nullable=False),  # 0: all of them
     Column("fields", ARRAY(Text), nullable=False),  # the names of those that are different
     PrimaryKeyConstraint("at", "id"),
     postgresql_partition_by="RANGE (at)",

@@ -48,6 +48,18 @@ async def test_what_was_not_applied_is_not_kept(pair: Twins, admin: asyncpg.Conn
     assert len(await admin.fetch(ENTRIES, before)) == 1
 
 
+async def test_a_table_that_is_emptied_leaves_an_entry(
+    pair: Twins, admin: asyncpg.Connection
+) -> None:
+    """TRUNCATE calls no row's trigger: one entry stands for all rows, and names who did it."""
+    await create(pair.first, "gone with the table")
+    before = await admin.fetchval("SELECT count(*) FROM audit_log")
+    await admin.execute("TRUNCATE users")
+    (row,) = [dict(row) for row in await admin.fetch(ENTRIES, before)]
+    assert (row["action"], row["entity"], row["entity_id"]) == ("truncate", "users", 0)
+    assert (row["role"], row["fields"]) == (await admin.fetchval("SELECT session_user"), [])
+
+
 async def test_the_client_is_the_holder_of_the_token(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -55,8 +67,8 @@ async def test_the_client_is_the_holder_of_the_token(
     file = tmp_path / "tokens"
     digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("ann", "bob")}
     file.write_text("".join(f"{name} write {digest}\n" for name, digest in digests.items()))
-    before = await admin.fetchval("SELECT count(*) FROM audit_log")
     async with twins(stack, database, access="writes", access_tokens_file=file) as pair:
+        before = await admin.fetchval("SELECT count(*) FROM audit_log")
         for name in digests:
             headers = {KEY: name, "Authorization": f"Bearer {name}"}
             body = new_user(name)
@@ -74,6 +86,7 @@ async def test_the_client_is_the_holder_of_the_token(
         "UPDATE audit_log SET role = 'nobody'",
         "INSERT INTO audit_log (entity_id) VALUES (1)",
         "TRUNCATE audit_log",
+        "TRUNCATE users",
         "ALTER TABLE users DISABLE TRIGGER users_audit",
     ],
 )

@@ -283,10 +283,11 @@ def _reads_its_write(before: float) -> bool:
     Which node a reader asks is HAProxy's choice, as its session was opened.
     """
     written = create_user("lag")
+    token = token_of(written)
     url = f"{BASE_URL}{written.headers['location']}"
     with ThreadPoolExecutor(24) as clients:
         answers = clients.map(
-            lambda _: httpx.get(url, headers=token_of(written), timeout=CLIENT_TIMEOUT), range(24)
+            lambda _: httpx.get(url, headers=token, timeout=CLIENT_TIMEOUT), range(24)
         )
     assert {answer.status_code for answer in answers} == {httpx.codes.OK}
     return total("holdfast_database_readers_behind_total") > before

@@ -119,13 +119,13 @@ follow_postgres_log() {
 
 # PostgreSQL starts a weekday's file anew after a week, not when it is large. One that is over 32 MB is set aside, in
 # place of the one before.
-rotate_postgres_log() { local_sql -d postgres -c 'SELECT pg_rotate_logfile()'; }
 bound_postgres_log() {
     local file
     while sleep 10; do
         find "$HOME/log" -name 'postgresql-???.log' -size +32M | while read -r file; do
             mv -f "$file" "$HOME/log/postgresql-before.log"
-            wait_until 300 "PostgreSQL to begin another log" rotate_postgres_log || true
+            wait_until 300 "PostgreSQL to begin another log" \
+                local_sql -d postgres -c 'SELECT pg_rotate_logfile()' || true
         done
     done
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from tests.stack.support import REDUNDANT_LIMIT, ROOT, is_redundant, is_whole, m
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SAID = 3000
+"""Characters of a failure that are said at once; the whole is in the summary."""
 
 UP_LIMIT = 1200.0
 """Seconds for `make up` from nothing over a slow network."""
@@ -52,12 +56,32 @@ def running_stack() -> Iterator[None]:
         make("down", UP_LIMIT)
 
 
+_broken_by: list[str] = []
+"""The test after which the stack did not become whole again, while it is not."""
+
+
 @pytest.fixture(autouse=True)
-def stack(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
-    """A whole stack before the test, and again after it, whatever the test broke."""
+def stack(
+    running_stack: None,  # noqa: ARG001 - ordering only
+    request: pytest.FixtureRequest,
+) -> Iterator[None]:
+    """A whole stack before the test, and again after it, whatever the test broke.
+
+    One that does not heal is waited for once: every later test fails at once, and says after which.
+    """
+    if _broken_by and not (is_redundant() and is_whole()):
+        pytest.fail(f"not run: the stack has not been whole since {_broken_by[0]}")
+    _broken_by[:] = [request.node.nodeid]
     _make_whole()
     yield
     _make_whole()
+    _broken_by.clear()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed: a run that is ended from outside prints no summary."""
+    if report.failed:
+        print(f"\n{report.nodeid} ({report.when}):\n{report.longreprtext[-SAID:]}", file=sys.stderr)
 
 
 def _make_whole() -> None:

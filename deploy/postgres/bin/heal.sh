@@ -154,6 +154,7 @@ watch_monitor() {
     local known host
     while sleep 3; do
         [ ! -e "$stopping" ] || return 0
+        resume_writes
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
             count(*) FILTER (WHERE reportedstate IN ('single', 'wait_primary', 'primary')) || ' ' ||
             count(*) FILTER (WHERE nodename = :'node' AND reporttime < now() - interval '10 seconds')
@@ -176,6 +177,16 @@ watch_monitor() {
         *" 1") is_read_only >/dev/null 2>&1 && ! copies_now && pg_autoctl reload >/dev/null ;;
         esac || true
     done
+}
+
+# Whose primary is dropped in the middle of a promotion becomes single and stays read-only for ever: pg_autoctl 2.2
+# lifts that only on the way to wait_primary (fsm.c, stop_replication to single).
+resume_writes() {
+    grep -qs "^default_transaction_read_only = 'on'" "$PGDATA/postgresql.auto.conf" && [ ! -e "$PGDATA/standby.signal" ] &&
+        [ -n "$(of_this_node nodeid "AND reportedstate = 'single' AND goalstate = 'single'")" ] || return 0
+    log "the only node, and read-only since its promotion: it accepts writes from now on"
+    local_sql -d postgres -c 'ALTER SYSTEM SET default_transaction_read_only TO off' -c 'SELECT pg_reload_conf()' >/dev/null ||
+        log "still read-only"
 }
 
 register() {

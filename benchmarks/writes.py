@@ -42,7 +42,8 @@ from service.database import (
     is_transient,
     retry_on_failover,
 )
-from service.database.connections import COMMIT, Commit, Link, Position
+from service.database.commit import UNTIMED, Commit, Position, Record
+from service.database.connections import Link
 from service.users import queries
 
 if TYPE_CHECKING:
@@ -121,9 +122,15 @@ async def _insert(connection: WriteConnection) -> int:
     return int(row["id"])
 
 
-async def _commit_alone(link: Link, *, resolvable: bool = False) -> Commit:
+async def _commit_alone(
+    link: Link,
+    record: Record | None = None,
+    *,
+    resolvable: bool = False,  # noqa: ARG001
+) -> Commit:
     """Commit as `Link.commit` does, and ask for no position."""
-    await link._committing(link._session.execute, COMMIT, resolvable=resolvable)  # noqa: SLF001 - the part that is measured
+    first = UNTIMED if record is None else record.statement()
+    await link._work(link._session.execute, f"{first}; COMMIT")  # noqa: SLF001 - what is measured
     return Commit(local=False, position=Position(1, 0))
 
 

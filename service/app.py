@@ -3,20 +3,19 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from service.api import documentation, health, problems
-from service.api.access import Access, AccessMiddleware, Tokens, TokensError, describe
-from service.api.head import HeadMiddleware
-from service.api.last_resort import LastResortMiddleware
-from service.api.limits import BodyLimitMiddleware
+from service.api.access import Access, Gate, Tokens, TokensError, describe
+from service.api.compiled import include
+from service.api.layer import RequestLayer
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
 from service.lifecycle import Lifecycle
+from service.observability.journal import Journal
 from service.observability.metrics import Metrics
-from service.observability.middleware import RequestMiddleware
 from service.observability.observer import ServiceObserver
 from service.settings import Settings, SettingsError
 from service.users import router as users
@@ -89,35 +88,39 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Asked about with every request; the service's metrics and log are its own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.lifecycle = lifecycle
     app.state.database = database
     app.state.registry = metrics.registry
     app.state.users = UserService(database)
-    app.include_router(users.router)
-    app.include_router(health.router)
+    include(app, users.router, health.router)
     documentation.mount(app, partial(describe, access=Access(settings.access)))
     problems.register(app)
-    app.add_middleware(BodyLimitMiddleware, limit=settings.http_max_body)
-    app.add_middleware(AccessMiddleware, access=Access(settings.access), tokens=_tokens(settings))
-    app.add_middleware(LastResortMiddleware, lifecycle=lifecycle)
-    if settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=ASKED,
-            expose_headers=TOLD,
-        )
-    app.add_middleware(HeadMiddleware)
     app.add_middleware(
-        RequestMiddleware,
+        RequestLayer,
         instance=settings.app_name,
-        metrics=metrics,
+        journal=Journal(metrics),
         lifecycle=lifecycle,
+        gate=Gate(Access(settings.access), _tokens(settings)),
+        body_most=settings.http_max_body,
+        cors=_cors(settings),
     )
     return app
+
+
+def _cors(settings: Settings) -> dict[str, Any] | None:
+    """Return what pages of other origins may do, if there are any that may."""
+    if not settings.origins:
+        return None
+    return {
+        "allow_origins": settings.origins,
+        "allow_methods": ["GET", "POST", "PATCH", "DELETE"],
+        "allow_headers": ASKED,
+        "expose_headers": TOLD,
+    }
 
 
 def _tokens(settings: Settings) -> Tokens | None:

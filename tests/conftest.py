@@ -47,7 +47,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.ExceptionRenderer(exceptions.describe),
             structlog.processors.JSONRenderer(),

@@ -15,6 +15,8 @@ DATABASE = "holdfast"
 OWNER = "holdfast_owner"
 APP = "holdfast_app"
 READ = "holdfast_read"
+# As deploy/postgres/database.sql: a function of the owner's looks how old the settings are.
+STAT_FILE = f"GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO {OWNER}"
 
 # Any one standby, as pg_auto_failover writes it. A node never waits for itself, so the same
 # value is right on whichever is primary.
@@ -49,6 +51,7 @@ class Pair:
         self.primary.psql("--file", str(ROLES))
         if DATABASE not in self.primary.sql("SELECT datname FROM pg_database").splitlines():
             self.primary.sql(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+            self.primary.sql(STAT_FILE, DATABASE)
         self.rejoin()
 
     def set_synchronous(self, *, on: bool) -> None:

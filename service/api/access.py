@@ -26,13 +26,14 @@ from typing import Any
 import structlog
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Scope
 
 from service.api.problems import problem
 from service.errors import Forbidden, RequestError, Unauthenticated
 from service.observability.record import current_record
 
-# For OpenAPI, and the documentation's form: the middleware below decides.
+# For OpenAPI, and the documentation's form: the gate below decides.
 bearer = HTTPBearer(auto_error=False, description="Needed as far as the service's ACCESS says")
 
 PROTECTED = "/api/"
@@ -174,33 +175,28 @@ class Tokens:
             raise TokensError(f"{self._path}, {error}") from None
 
 
-class AccessMiddleware:
+class Gate:
     """Lets a request through to /api when it may do what it asks for, before its body is read."""
 
-    def __init__(self, app: ASGIApp, access: Access, tokens: Tokens | None) -> None:
-        self._app = app
+    def __init__(self, access: Access, tokens: Tokens | None) -> None:
         self._access = access
         self._tokens = tokens
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
-        if scope["type"] == "http" and scope["path"].startswith(PROTECTED) and self._tokens:
-            refused = self._refusal(scope["method"], Headers(scope=scope).getlist("authorization"))
-            if refused is not None:
-                await refused(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _refusal(self, method: str, given: list[str]) -> ASGIApp | None:
+    def refusal(self, scope: Scope) -> Response | None:
         """Note who asks; return the answer to a request that may not go on."""
-        assert self._tokens is not None  # noqa: S101 - the caller has looked
+        if self._tokens is None or not scope["path"].startswith(PROTECTED):
+            return None
+        given = Headers(scope=scope).getlist("authorization")
+        return self._refusal(self._tokens, scope["method"], given)
+
+    def _refusal(self, tokens: Tokens, method: str, given: list[str]) -> Response | None:
         right = Right.READ if method in SAFE else Right.WRITE
         if not given:
             if self._access is Access.ALL or right is Right.WRITE:
                 return _refuse(Unauthenticated(f"Send a token with the scope `{right}`."), REALM)
             return None
         sent = _BEARER.fullmatch(given[0].strip()) if len(given) == 1 else None
-        holder = self._tokens.holder(sent[1]) if sent else None
+        holder = tokens.holder(sent[1]) if sent else None
         if holder is None:
             unknown = Unauthenticated(
                 "The token is not known here, or is no bearer token any more."
@@ -225,7 +221,7 @@ def _matching(holders: Iterable[Holder], digest: bytes) -> Holder | None:
     return found
 
 
-def _refuse(error: RequestError, challenge: str) -> ASGIApp:
+def _refuse(error: RequestError, challenge: str) -> Response:
     # The body is left unread, so the connection cannot carry another request.
     headers = {"WWW-Authenticate": challenge, "Connection": "close"}
     return problem(

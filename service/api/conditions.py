@@ -41,8 +41,9 @@ def tagged(status: int) -> dict[int | str, dict[str, Any]]:
 
 def as_sent(request: Request, name: str) -> str | None:
     """Return a header's lines in one, if there are any (RFC 9110, 5.3)."""
-    lines = request.headers.getlist(name)
-    return ", ".join(lines) if lines else None
+    wanted = name.lower().encode("latin-1")
+    lines = [value for header, value in request.scope["headers"] if header == wanted]
+    return b", ".join(lines).decode("latin-1") if lines else None
 
 
 def parse(name: str, text: str) -> list[str]:

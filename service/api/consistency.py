@@ -80,7 +80,11 @@ class Announcer:
         return written.value
 
 
-Announce = Annotated[Announcer, Depends()]
+async def _announcer(request: Request, response: Response) -> Announcer:
+    return Announcer(request, response)
+
+
+Announce = Annotated[Announcer, Depends(_announcer)]
 
 
 def forget(request: Request, error: HoldfastError, response: Response) -> None:

@@ -14,7 +14,6 @@ import json
 import re
 import uuid
 from contextlib import suppress
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -35,6 +34,7 @@ EDGE_PREFIX = "edge-"
 _QUOTABLE = r'(?:[ !#-\[\]-~]|\\["\\])'
 _WORD = r"[A-Za-z0-9._~:/+=@-]"
 _QUOTED = re.compile(f'"({_QUOTABLE}*)"')
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*")  # which a URL has as it is
 _BARE = re.compile(f"{_WORD}+")
 _EITHER = f'^("{_QUOTABLE}{{1,{LENGTH_MOST}}}"|{_WORD}{{1,{LENGTH_MOST}}})$'
 
@@ -52,7 +52,7 @@ def parse(text: str) -> str:
 
 def quote(key: str) -> str:
     """Return a key as a header has it."""
-    escaped = re.sub(r'(["\\])', r"\\\1", key)
+    escaped = re.sub(r'(["\\])', r"\\\1", key) if '"' in key or "\\" in key else key
     return f'"{escaped}"'
 
 
@@ -76,15 +76,15 @@ async def _idempotency_key(
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     record = current_record()
     record.idempotency_key = quote(key)
-    made = IdempotencyKey.of(
+    return IdempotencyKey.of(
         key,
         scope=SCOPE,
         request=await _request(request),
         chosen=chosen,
         client=record.client,
         request_id=record.request_id,
+        after=after,
     )
-    return replace(made, after=after)
 
 
 Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]
@@ -93,11 +93,19 @@ Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]
 async def _request(request: Request) -> bytes:
     body = await request.body()
     with suppress(ValueError, RecursionError):  # not JSON: the bytes as they are
-        body = json.dumps(json.loads(body), sort_keys=True).encode()
+        body = json.dumps(await request.json(), sort_keys=True).encode()
     condition = as_sent(request, IF_MATCH)
     method = request.method if condition is None else f"{request.method} {condition}"
-    parts = (method, request.url.path, request.url.query)
+    parts = (method, *_target(request))
     return b"\0".join([*(part.encode() for part in parts), body])
+
+
+def _target(request: Request) -> tuple[str, str]:
+    """Return path and query as a URL has them."""
+    path, scope = request.scope["path"], request.scope
+    if _PLAIN_PATH.fullmatch(path) and not scope["query_string"] and not scope.get("root_path"):
+        return path, ""
+    return request.url.path, request.url.query
 
 
 def _bad() -> BadIdempotencyKey:

@@ -2,18 +2,18 @@
 
 Two things do. An error that nobody expected: 500. And while the instance stops, the end of the
 request's task, when SHUTDOWN_TIMEOUT has passed or a further signal came: 503, which says whether a
-write may have been applied. A layer of its own within CORS, so that pages can read these answers.
+write may have been applied.
 """
 
 import asyncio
 
 import structlog
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
 
 from service.api import problems
 from service.errors import CommitInDoubt, Unavailable
 from service.lifecycle import Lifecycle
-from service.observability.record import RequestRecord, current_record
+from service.observability.record import RequestRecord
 
 logger = structlog.get_logger()
 
@@ -34,32 +34,20 @@ class StoppedInDoubt(CommitInDoubt):
     )
 
 
-class LastResortMiddleware:
-    """Answers for the application, unless its answer has begun: then only cutting it off tells."""
+def answer(
+    error: BaseException, record: RequestRecord, lifecycle: Lifecycle, path: str
+) -> Response | None:
+    """Return the answer to a request that ended so; None if the error is to go on.
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
-        self._app = app
-        self._lifecycle = lifecycle
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        try:
-            await self._app(scope, receive, send)
-        except asyncio.CancelledError:
-            record = current_record()
-            if record.answered or not self._lifecycle.draining:
-                raise
-            await problems.expected_problem(_stopped(record))(scope, receive, send)
-        except Exception:  # whatever it was: the client gets an answer, the log the error
-            logger.exception("unexpected error", path=scope["path"])
-            if current_record().answered:
-                raise
-            await problems.internal_problem()(scope, receive, send)
-
-
-def _stopped(record: RequestRecord) -> Stopped | StoppedInDoubt:
-    cls = StoppedInDoubt if record.commits else Stopped
-    return cls("The instance stopped", kind="stopping")
+    An answer that has begun can only be cut off.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if record.answered or not lifecycle.draining:
+            return None
+        cls = StoppedInDoubt if record.commits else Stopped
+        return problems.expected_problem(cls("The instance stopped", kind="stopping"))
+    if not isinstance(error, Exception):
+        return None
+    # Whatever it was: the client gets an answer, the log the error.
+    logger.error("unexpected error", path=path, exc_info=error)
+    return None if record.answered else problems.internal_problem()

@@ -1,39 +1,34 @@
 """Bounds the size of a request's body, declared or not, before it fills the memory."""
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope
 
 
-class BodyLimitMiddleware:
-    """Ends requests whose body is over `limit` bytes with 413, while the body is being read."""
+def bounded(receive: Receive, scope: Scope, limit: int) -> Receive:
+    """Return what receives a request's body, and ends it with 413 beyond `limit` bytes.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
+    It ends as the body is being read. The server lets no more through than was declared.
+    """
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    got = int(declared) if declared.isdigit() else 0
+    if declared and got <= limit:
+        return receive
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, with a `receive` that counts."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = Headers(scope=scope).get("content-length", "")
-        got = int(declared) if declared.isdecimal() else 0
+    async def counted() -> Message:
+        nonlocal got
+        _check(got, limit)
+        message = await receive()
+        if not declared:
+            got += len(message.get("body", b""))
+            _check(got, limit)
+        return message
 
-        async def counted() -> Message:
-            nonlocal got
-            self._check(got)
-            message = await receive()
-            if not declared:
-                got += len(message.get("body", b""))
-                self._check(got)
-            return message
+    return counted
 
-        await self._app(scope, counted, send)
 
-    def _check(self, size: int) -> None:
-        if size > self._limit:
-            # The rest is left unread, so the connection cannot carry another request.
-            raise HTTPException(
-                413, f"A request body is at most {self._limit} bytes.", {"Connection": "close"}
-            )
+def _check(size: int, limit: int) -> None:
+    if size > limit:
+        # The rest is left unread, so the connection cannot carry another request.
+        raise HTTPException(
+            413, f"A request body is at most {limit} bytes.", {"Connection": "close"}
+        )

@@ -1,13 +1,12 @@
 """`Request-Timeout`: a client that will not wait as long as the service would hold its request."""
 
 import re
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Header
 
 from service.database.deadline import Deadline
-from service.database.unit import patience
+from service.database.unit import current_caller
 from service.errors import BadTimeout
 
 NAME = "Request-Timeout"
@@ -29,13 +28,10 @@ async def request_timeout(
             json_schema_extra={"pattern": PATTERN},
         ),
     ] = None,
-) -> AsyncIterator[None]:
+) -> None:
     """Bound the units of work of this request. Raises BadTimeout."""
-    if header is None:
-        yield
-        return
-    with patience(Deadline.after(parse(header))):
-        yield
+    if header is not None:
+        current_caller().patience = Deadline.after(parse(header))
 
 
 def parse(text: str) -> float:

@@ -1,29 +1,72 @@
 """Bounds how many units of work there are at a time.
 
-While the database fails over every one of them is held. Past the limit new ones are refused at
-once: a failover under load must not eat the memory, nor end in a herd that no database can serve.
+While the database fails over every one of them is held. Past the limit whoever has most of them is
+refused, at once: a failover under load must not eat the memory, nor end in a herd that no database
+can serve; and nobody's flood keeps others out.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
 
-from service.errors import Overloaded
+from service.database.unit import current_caller
+from service.errors import DatabaseError, Overloaded
+
+SendAway: TypeAlias = Callable[[str, DatabaseError], bool]
+"""Ends one wait of a caller for a session with an error; says whether there was one."""
 
 
 class Admission:
     """Counts the units of work. Everything runs on one event loop: no locks."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, send_away: SendAway = lambda _, __: False) -> None:
         self.limit = limit
         self.held = 0  # units of work in progress, served or waiting
+        self._send_away = send_away
+        self._by_caller: dict[str, int] = {}
 
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count one within the block. Raises Overloaded when there are `limit` already."""
-        if self.held >= self.limit:
-            raise Overloaded(f"{self.held} units of work are held already", kind="overloaded")
+    def admit(self) -> "Admitted":
+        """Count one within the block. Raises Overloaded."""
+        return Admitted(self, current_caller().name)
+
+    def begin(self, caller: str) -> None:
+        """Count one. Raises Overloaded when there are `limit`, and no other caller has more."""
+        if self.held >= self.limit and not self._make_room(caller):
+            raise self._overloaded()
         self.held += 1
-        try:
-            yield
-        finally:
-            self.held -= 1
+        self._by_caller[caller] = self._by_caller.get(caller, 0) + 1
+
+    def end(self, caller: str) -> None:
+        """Count one less."""
+        self.held -= 1
+        self._by_caller[caller] -= 1
+        if not self._by_caller[caller]:
+            del self._by_caller[caller]
+
+    def _make_room(self, caller: str) -> bool:
+        """Send one of whoever has most away, if that is another; he is gone a moment later."""
+        own = self._by_caller.get(caller, 0)
+        most = max(self._by_caller, key=self._by_caller.__getitem__, default=caller)
+        more = self._by_caller.get(most, 0) > own + 1
+        return more and self._send_away(most, self._overloaded())
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(f"{self.held} units of work are held already", kind="overloaded")
+
+
+class Admitted:
+    """The block of one unit of work."""
+
+    __slots__ = ("_admission", "_caller")
+
+    def __init__(self, admission: Admission, caller: str) -> None:
+        self._admission = admission
+        self._caller = caller
+
+    def __enter__(self) -> None:
+        self._admission.begin(self._caller)
+
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._admission.end(self._caller)

@@ -6,14 +6,25 @@ every failure in one place, and knows whether COMMIT has been sent.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
 from service.database import failures, statements
+from service.database.bounds import Bounds
+from service.database.commit import (
+    BEGIN,
+    BEGIN_COMPLETE,
+    CLAIM,
+    POSITION,
+    UNREPLICATED,
+    UNTIMED,
+    Commit,
+    Origin,
+    Record,
+    commit_of,
+)
 from service.database.deadline import Deadline
 from service.database.failures import KeyKnown, Phase, cancelled_from_outside
 from service.database.observer import Role
@@ -28,6 +39,7 @@ from service.errors import (
 
 Row: TypeAlias = asyncpg.Record
 T = TypeVar("T")
+Answer: TypeAlias = Coroutine[Any, Any, T]
 
 # Seconds that COMMIT gets though the deadline has passed: an answer a little late is worth more
 # than a write in doubt.
@@ -35,74 +47,32 @@ COMMIT_GRACE = 1.0
 # Seconds for ROLLBACK; a session that does not answer in time is closed, which rolls back as well.
 ROLLBACK_TIMEOUT = 1.0
 
-# What COMMIT is followed by, POSITION, needs what alembic/versions/0009 makes: a database without
-# it says so here, before anything was done.
-BEGIN = "BEGIN; SELECT 'commit_is_replicated(pg_lsn, interval)'::regprocedure"
-# One message, one round trip. All of it is bytes in hexadecimal: nothing to escape. What is set
-# ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
-CLAIM = (
-    f"{BEGIN}, idempotency_claim('\\x{{digest}}'), "
-    "set_config('holdfast.client', convert_from('\\x{client}', 'UTF8'), true), "
-    "set_config('holdfast.request_id', convert_from('\\x{request_id}', 'UTF8'), true)"
-)
-# The server disarms the timeout before it waits for its standby. One that fired just before is
-# noticed only in that wait, and ends it: the commit is then on the primary alone. So COMMIT arms
-# none; the client's own bound ends the session instead.
-COMMIT = "SET LOCAL statement_timeout = 0; COMMIT"
-# What was flushed survives a crash of the primary; what was only inserted may not. `local` means
-# that a standby may lack it. A session reads a new synchronous_standby_names at once, but COMMIT
-# waits only when the checkpointer has read it, too, and an immediate checkpoint keeps it from that.
-# So for 300 s, PostgreSQL's checkpoint_timeout, a standby has to have the position; it is given
-# 100 ms, as the position counts what others have written since (docs/decisions/0030).
-POSITION = """
-    SELECT pg_walfile_name(here) AS segment, (here - '0/0'::pg_lsn)::bigint AS lsn,
-           (SELECT id FROM database_history) AS history,
-           CASE WHEN current_setting('synchronous_standby_names') = ''
-                  OR current_setting('synchronous_commit') IN ('local', 'off') THEN true
-                WHEN now() > pg_conf_load_time() + interval '300 s' THEN false
-                ELSE NOT commit_is_replicated(here, interval '100 ms') END AS local
-      FROM pg_current_wal_flush_lsn() AS here
-"""
-_TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
-NO_TIMELINE = 0  # a standby's: it has replayed the position on whichever
-_FINGERPRINT = 4  # bytes of a history's id, which is random
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the history of a database: a timeline, and a position in its WAL in bytes."""
-
-    timeline: int
-    lsn: int
-    history: int = 0  # the first bytes of its id; 0 is the one from before they had ids
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """What is known of a COMMIT that was answered."""
-
-    local: bool  # a standby may lack it: the server waited for none, or stopped waiting
-    position: Position  # read after it
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a write comes from, for the audit. Empty: nobody said."""
-
-    client: str = ""
-    request_id: str = ""
-
-
-NOBODY = Origin()
-
 
 class Link:
     """One session on loan, for one unit of work."""
 
+    __slots__ = (
+        "_bounds",
+        "_deadline",
+        "_ended",
+        "_exchanges",
+        "_expired",
+        "_reads_only",
+        "_session",
+        "_statement_timeout",
+    )
+
     def __init__(
-        self, session: Session, deadline: Deadline, statement_timeout: float, role: Role
+        self,
+        session: Session,
+        deadline: Deadline,
+        statement_timeout: float,
+        role: Role,
+        bounds: Bounds,
     ) -> None:
         self._session = session
+        self._bounds = bounds
+        self._expired = False  # the bound of the last exchange fired
         self._exchanges = 0  # under way: more than one only by a caller's mistake
         self._ended = False
         self._reads_only = role is Role.READ
@@ -114,24 +84,25 @@ class Link:
         self._ended = True
         return self._exchanges == 0
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    # No coroutines of their own, here and below: each costs every statement something.
+    def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
         """Run one statement. Raises DatabaseError."""
-        return await self._work(self._session.fetch, sql, *args)
+        return self._work(self._session.fetch, sql, *args)
 
-    async def fetchrow(self, sql: str, *args: object) -> Row | None:
+    def fetchrow(self, sql: str, *args: object) -> Answer[Row | None]:
         """Run one statement and return its first row."""
-        return await self._work(self._session.fetchrow, sql, *args)
+        return self._work(self._session.fetchrow, sql, *args)
 
-    async def fetchval(self, sql: str, *args: object) -> Any:  # noqa: ANN401 - SQL decides
+    def fetchval(self, sql: str, *args: object) -> Answer[Any]:
         """Run one statement and return the first column of its first row."""
-        return await self._work(self._session.fetchval, sql, *args)
+        return self._work(self._session.fetchval, sql, *args)
 
     async def begin(self, *, wait_for_standby: bool = True) -> None:
         """Start a transaction that may write.
 
         No READ WRITE here: it would override the default of a fenced node (see session.py).
         """
-        begin = BEGIN if wait_for_standby else "BEGIN; SET LOCAL synchronous_commit = local"
+        begin = BEGIN_COMPLETE if wait_for_standby else UNREPLICATED
         await self._work(self._session.execute, begin)
 
     async def claim(self, digest: bytes, origin: Origin) -> bool:
@@ -144,11 +115,13 @@ class Link:
             client=origin.client.encode().hex(),
             request_id=origin.request_id.encode().hex(),
         )
+        begin = BEGIN if self._session.complete else BEGIN_COMPLETE
         try:
-            await self._work(self._session.execute, claim)
+            await self._work(self._session.execute, f"{begin}; {claim}")
         except KeyKnown:
             await self.roll_back()
             return False
+        self._session.complete = True
         return True
 
     async def begin_read(self) -> None:
@@ -160,21 +133,32 @@ class Link:
         """End a transaction that only read: nothing of it can be in doubt."""
         await self._work(self._session.execute, "COMMIT")
 
-    async def commit(self, *, resolvable: bool = False) -> Commit:
-        """Commit, and return how far the primary was afterwards.
+    async def commit(self, record: Record | None = None, *, resolvable: bool = False) -> Commit:
+        """Store `record`, commit, and return how far the primary was afterwards, in one message.
 
         `resolvable`: a lost answer is asked for by other means, so that it is not waited for until
-        the deadline. Raises CommitInDoubt when an answer is lost, DatabaseFailure when the server
-        rolled back because a statement's failure was swallowed on the way.
+        the deadline. Raises CommitInDoubt when an answer is lost, TransactionAborted when the key
+        was stored by another request, DatabaseFailure when the server rolled back because a
+        statement's failure was swallowed on the way.
         """
-        if self._session.is_closed():
+        session = self._session
+        if session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
-        self._session.local = False
-        await self._committing(self._session.execute, COMMIT, resolvable=resolvable)
-        there = await self._committing(self._session.fetchrow, POSITION, resolvable=resolvable)
-        assert there is not None  # noqa: S101 - a SELECT of functions has one row
-        local = self._session.local or there["local"]
-        return Commit(local=local, position=position_of(there))
+        first = UNTIMED if record is None else record.statement()
+        budget = max(self._deadline.remaining(), COMMIT_GRACE)
+        if resolvable:
+            budget = min(budget, self._statement_timeout)
+        session.local, session.position = False, ""
+        message = f"{first}; COMMIT; {POSITION}"
+        try:
+            await self._exchange(Phase.COMMIT, budget, session.execute, message)
+        except DatabaseError:
+            if not session.is_idle():
+                await self.roll_back()
+            raise
+        if not session.position:
+            raise CommitInDoubt("The server told no position", kind="no-position")
+        return commit_of(session.position, local=session.local)
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
@@ -186,17 +170,9 @@ class Link:
             # The failure that led here is the one that matters; ending the session rolls back.
             self._session.drop()
 
-    async def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> T:
+    def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> Answer[T]:
         budget = min(self._deadline.remaining(), self._statement_timeout)
-        return await self._exchange(Phase.WORK, budget, call, sql, *args)
-
-    async def _committing(
-        self, call: Callable[..., Awaitable[T]], sql: str, *, resolvable: bool
-    ) -> T:
-        budget = max(self._deadline.remaining(), COMMIT_GRACE)
-        if resolvable:
-            budget = min(budget, self._statement_timeout)
-        return await self._exchange(Phase.COMMIT, budget, call, sql)
+        return self._exchange(Phase.WORK, budget, call, sql, *args)
 
     async def _exchange(
         self, phase: Phase, budget: float, call: Callable[..., Awaitable[T]], *args: object
@@ -208,28 +184,26 @@ class Link:
         """
         if self._ended:
             raise RuntimeError("The block that this connection was lent to has ended")
-        session, expired = self._session, False
-
-        def expire() -> None:
-            nonlocal expired
-            expired = True
-            session.drop()
-
         self._exchanges += 1
-        timer = asyncio.get_running_loop().call_later(max(budget, 0), expire)
+        self._expired = False
+        bound = self._bounds.begin(budget, self._expire)
         try:
             return await call(*args)
         except asyncio.CancelledError as error:
-            session.drop()  # half an exchange: nobody may use this session again
+            self._session.drop()  # half an exchange: nobody may use this session again
             if cancelled_from_outside():
                 raise
             raise self._meaning(error, phase) from error
         except Exception as error:  # the driver raises more than it says
-            cause = self._timed_out(budget) if expired else error
+            cause = self._timed_out(budget) if self._expired else error
             raise self._meaning(cause, phase) from error
         finally:
-            timer.cancel()
+            self._bounds.end(bound)
             self._exchanges -= 1
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._session.drop()
 
     def _meaning(self, error: BaseException, phase: Phase) -> DatabaseError:
         """Say what an error means; close the session unless it is known to be good."""
@@ -247,53 +221,54 @@ class Link:
         return (failures.DeadlinePassed if passed else TimeoutError)(f"no answer in {budget:.1f} s")
 
 
-@asynccontextmanager
-async def rolled_back_on_error(link: Link) -> AsyncIterator[None]:
+class rolled_back_on_error:  # noqa: N801 - used as a function
     """Roll back when the block fails, cancellation included: nothing half-done may stay open."""
-    try:
-        yield
-    except GeneratorExit:
-        raise  # nothing may be awaited now: the session is closed as it is taken back
-    except BaseException:
-        await link.roll_back()
-        raise
 
+    __slots__ = ("_link",)
 
-def position_of(row: Row) -> Position:
-    """Return the position in a row of `segment` (none: a standby), `lsn` and the `history`'s id."""
-    segment, history = row["segment"], row["history"]
-    return Position(
-        int(segment[:_TIMELINE_DIGITS], 16) if segment else NO_TIMELINE,
-        row["lsn"],
-        int.from_bytes(history.bytes[:_FINGERPRINT]) if history else 0,
-    )
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        # Nothing may be awaited in a generator's end: the session is closed as it is taken back.
+        if error is not None and not isinstance(error, GeneratorExit):
+            await self._link.roll_back()
 
 
 class _Connection:
     """The statements that both kinds of connection run."""
 
+    __slots__ = ("_link",)
+
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    async def fetch(self, sql: str, *args: object) -> list[Row]:
+    def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
         """Return all rows of one data statement. Raises DatabaseError."""
-        return await self._link.fetch(statements.check(sql), *args)
+        return self._link.fetch(statements.check(sql), *args)
 
-    async def fetchrow(self, sql: str, *args: object) -> Row | None:
+    def fetchrow(self, sql: str, *args: object) -> Answer[Row | None]:
         """Return the first row of one data statement, or None. Raises DatabaseError."""
-        return await self._link.fetchrow(statements.check(sql), *args)
+        return self._link.fetchrow(statements.check(sql), *args)
 
-    async def fetchval(self, sql: str, *args: object) -> Any:  # noqa: ANN401 - SQL decides
+    def fetchval(self, sql: str, *args: object) -> Answer[Any]:
         """Return the first column of the first row, or None. Raises DatabaseError."""
-        return await self._link.fetchval(statements.check(sql), *args)
+        return self._link.fetchval(statements.check(sql), *args)
 
 
 class ReadConnection(_Connection):
     """A connection that cannot write, wherever it leads; each statement has its own snapshot."""
 
+    __slots__ = ()
+
 
 class WriteConnection(_Connection):
     """A connection inside the transaction of one unit of work, on the primary."""
+
+    __slots__ = ()
 
     async def execute(self, sql: str, *args: object) -> None:
         """Run one data statement whose rows do not matter. Raises DatabaseError."""

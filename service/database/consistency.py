@@ -23,7 +23,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Self
 
-from service.database.connections import NO_TIMELINE, Link, Position, position_of
+from service.database.commit import NO_TIMELINE, Position, position_of
+from service.database.connections import Link
 from service.database.deadline import Deadline
 from service.errors import BadConsistencyToken, HistoryChanged, TokenAhead
 
@@ -132,7 +133,7 @@ async def confirm_history(link: Link, token: ConsistencyToken) -> None:
 async def _where(link: Link) -> Position:
     row = await link.fetchrow(WHERE)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    return position_of(row)
+    return position_of(row["segment"], row["lsn"], row["history"])
 
 
 def _includes(there: Position, wanted: Position) -> bool:

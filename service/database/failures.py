@@ -12,6 +12,7 @@
 | 57014, by the statement timeout                   | -                | too slow      | in doubt             |
 | 57014, by somebody's request                      | -                | aborted       | in doubt             |
 | HF001, HF002 (idempotency_claim)                  | -                | key in flight, key known | -         |
+| HF003 (idempotency_record)                        | -                | -             | aborted              |
 | class 23                                          | -                | constraint    | constraint           |
 | any other answer; what the driver refuses to send | permanent        | permanent     | permanent            |
 
@@ -112,6 +113,8 @@ ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
     # Raised by idempotency_claim (alembic/versions/0004).
     "HF001": (KeyInFlight, "key-in-flight"),
     "HF002": (KeyKnown, "key-known"),
+    # By idempotency_record (0013).
+    "HF003": (TransactionAborted, "key-taken"),
 }
 
 

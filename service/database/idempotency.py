@@ -6,9 +6,9 @@ One attempt of a keyed write, in order:
    until the transaction ends, so that two attempts never run at a time, also not while the
    server still works on a COMMIT whose client is gone;
 2. the effect, if the key is not known yet;
-3. the key and the effect's result, the one extra statement;
-4. COMMIT. If its answer is lost the next attempt asks the key: known means done, and the stored
-   result is the answer; unknown means that nothing was applied, and the effect runs.
+3. the key and the effect's result, COMMIT, and the question how far the primary is then. If the
+   answer is lost the next attempt asks the key: known means done, and the stored result is the
+   answer; unknown means that nothing was applied, and the effect runs.
 
 A known key is read FOR UPDATE and committed again: that COMMIT waits for the standby as the first
 one should have, so a result that only the primary has is not passed off as replicated.
@@ -21,14 +21,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
-from service.database.connections import (
-    NOBODY,
-    Commit,
-    Link,
-    Origin,
-    WriteConnection,
-    rolled_back_on_error,
-)
+from service.database.commit import NOBODY, Commit, Origin, Record
+from service.database.connections import Link, WriteConnection, rolled_back_on_error
 from service.database.consistency import ConsistencyToken, confirm_history
 from service.database.observer import Observer
 from service.database.unit import UnitOfWork
@@ -46,15 +40,6 @@ T = TypeVar("T")
 # sends it again after an answer in doubt.
 OWN_LIFETIME = 3600.0
 
-RECORD = """
-    INSERT INTO idempotency_keys AS known (digest, fingerprint, result, expires_at)
-    VALUES ($1, $2, $3, now() + make_interval(secs => $4))
-    ON CONFLICT (digest) DO UPDATE
-       SET fingerprint = excluded.fingerprint, result = excluded.result,
-           expires_at = excluded.expires_at
-     WHERE known.expires_at <= now()
- RETURNING true
-"""
 RECALL = """
     SELECT fingerprint, result FROM idempotency_keys
      WHERE digest = $1 AND expires_at > now()
@@ -84,6 +69,7 @@ class IdempotencyKey:
         chosen: bool = True,
         client: str = "",
         request_id: str = "",
+        after: ConsistencyToken | None = None,
     ) -> Self:
         """Return the key that a client gave to `request`, or that was made for it.
 
@@ -92,7 +78,7 @@ class IdempotencyKey:
         """
         lifetime = None if chosen else OWN_LIFETIME
         digest = _digest(scope.encode(), key.encode())
-        return cls(digest, _digest(request), lifetime, Origin(client, request_id))
+        return cls(digest, _digest(request), lifetime, Origin(client, request_id), after)
 
     @classmethod
     def made(cls) -> Self:
@@ -152,12 +138,23 @@ class KeyedWrite(Generic[T]):
         Raises DatabaseError (HistoryChanged is one), KeyReused, and whatever the effect raises;
         then nothing was applied, save with CommitInDoubt.
         """
+        record = None
         async with rolled_back_on_error(link):
             known = not await self._claim(link, unit)
-            value = await (self._recall(link) if known else self._apply(link, unit))
+            if known:
+                value = await self._recall(link)
+            else:
+                value = await self._apply(link, unit)
+                record = self._record(value)
         own = unit.applied
         unit.applied |= not known
-        commit = await observed_commit(link, self.observer, resolvable=True)
+        try:
+            commit = await observed_commit(link, self.observer, record, resolvable=True)
+        except CommitInDoubt:
+            raise
+        except DatabaseError:
+            unit.applied = own
+            raise
         unit.resolve()
         return Written(value, commit, recalled=known, own=own)
 
@@ -174,13 +171,12 @@ class KeyedWrite(Generic[T]):
             self.observer.not_applied()
         if self.key.after is not None:
             await confirm_history(link, self.key.after)
-        value = await self.effect(WriteConnection(link))
-        lifetime = self.lifetime if self.key.lifetime is None else self.key.lifetime
-        stored = self.codec.dump(value)
+        return await self.effect(WriteConnection(link))
+
+    def _record(self, value: T) -> Record:
         key = self.key
-        if not await link.fetchval(RECORD, key.digest, key.fingerprint, stored, lifetime):
-            raise TransactionAborted("Another request stored this key", kind="key-taken")
-        return value
+        lifetime = self.lifetime if key.lifetime is None else key.lifetime
+        return Record(key.digest, key.fingerprint, self.codec.dump(value), lifetime)
 
     async def _recall(self, link: Link) -> T:
         await link.begin()
@@ -195,11 +191,13 @@ class KeyedWrite(Generic[T]):
         return self.codec.load(row["result"])
 
 
-async def observed_commit(link: Link, observer: Observer, *, resolvable: bool = False) -> Commit:
+async def observed_commit(
+    link: Link, observer: Observer, record: Record | None = None, *, resolvable: bool = False
+) -> Commit:
     """Commit as `link` does, and tell the observer how far it got."""
     observer.commit_sent()
     try:
-        return await link.commit(resolvable=resolvable)
+        return await link.commit(record, resolvable=resolvable)
     except CommitInDoubt:
         raise
     except DatabaseError:

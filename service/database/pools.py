@@ -1,10 +1,10 @@
 """A pool of sessions on one endpoint: acquires, takes back, opens and closes them.
 
 - It opens without a database, and connects when somebody waits.
-- Whoever asks takes an idle session, or stands in the wait queue. Sessions are opened by tasks of
-  the pool's own, one at a time, and the first in the queue takes what is there first: a session
-  that came back, or one that was opened for somebody else. After a failover forty logins at once
-  would need the processors that the waiting work needs.
+- Whoever asks takes an idle session, or stands in the wait queue, where callers take turns.
+  Sessions are opened by tasks of the pool's own, one at a time, and the first in the queue takes
+  what is there first: a session that came back, or one that was opened for somebody else. After a
+  failover forty logins at once would need the processors that the waiting work needs.
 - Giving a session back awaits nothing, so that no cancellation can come between.
 - Sessions have a maximum age, and all of them can be expired at once. Otherwise reads would never
   return to a recovered replica, and writes could stay with a demoted primary.
@@ -16,11 +16,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 from service.database import certificates
+from service.database.bounds import Bounds
 from service.database.connections import Link
 from service.database.deadline import Deadline
 from service.database.endpoint import Endpoint
@@ -28,6 +27,7 @@ from service.database.failures import INNOCENT
 from service.database.observer import Observer, Role
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.session import Session, connect
+from service.database.unit import current_caller
 from service.database.waiting import Waiter, WaitQueue
 from service.errors import (
     CommitInDoubt,
@@ -63,6 +63,7 @@ class Pool:
         self._sessions: set[Session] = set()  # all that are open: idle and lent
         self._idle: deque[Session] = deque()
         self._queue = WaitQueue()
+        self._bounds = Bounds()
         self._opening: set[asyncio.Task[DatabaseError | None]] = set()
         self._changed = asyncio.Event()  # since `close` looked
 
@@ -108,6 +109,10 @@ class Pool:
         """Let no session that is open now be lent again."""
         self._generation += 1
 
+    def send_away(self, caller: str, error: DatabaseError) -> bool:
+        """End the caller's last wait with an error; say whether there was one."""
+        return self._queue.send_away(caller, error)
+
     def trim(self) -> None:
         """Close idle sessions that are too old, or expired: nobody may ask for them for long."""
         for session in [each for each in self._idle if not self._fit(each)]:
@@ -125,27 +130,31 @@ class Pool:
             if not task.cancelled() and (error := task.result()) is not None:
                 raise error
 
-    @asynccontextmanager
-    async def lend(self, deadline: Deadline) -> AsyncIterator[Link]:
+    def lend(self, deadline: Deadline) -> "Loan":
         """Lend a session until the block ends.
 
         Raises EndpointUnreachable, PoolExhausted, DatabaseFailure, or Unavailable once closed.
         Counts what fails inside, and expires the pool if the failure concerns its other sessions.
         """
+        return Loan(self, deadline)
+
+    async def take(self, deadline: Deadline) -> tuple[Session, Link]:
+        """Take a session for a loan."""
         try:
             session = await self._acquire(deadline)
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             raise
-        link = Link(session, deadline, self._options.statement_timeout, self.role)
-        try:
-            yield link
-        except DatabaseError as error:
+        return session, Link(
+            session, deadline, self._options.statement_timeout, self.role, self._bounds
+        )
+
+    def give_back(self, session: Session, link: Link, error: BaseException | None) -> None:
+        """End a loan; `error` is what its block raised."""
+        if isinstance(error, DatabaseError):
             self._observer.failure(self.role, error)
             self._learn(error, session)
-            raise
-        finally:
-            self._take_back(session, whole=link.end())
+        self._take_back(session, whole=link.end())
 
     def _learn(self, error: DatabaseError, session: Session) -> None:
         """Expire the other sessions when one of their age was lost, or leads to a read-only node.
@@ -172,10 +181,10 @@ class Pool:
         return await self._wait(bound)
 
     async def _wait(self, bound: float) -> Session:
-        waiter = self._queue.join()
+        waiter = self._queue.join(current_caller().name)
         message = f"No connection was free, or could be opened, within {bound:.1f} s"
         exhausted = partial(PoolExhausted, message, kind="exhausted")
-        timer = asyncio.get_running_loop().call_later(bound, lambda: waiter.fail(exhausted()))
+        number = self._bounds.begin(bound, lambda: waiter.fail(exhausted()))
         self._look()
         try:
             return await waiter.turn
@@ -184,7 +193,7 @@ class Pool:
                 self._take_back(session, whole=True)
             raise
         finally:
-            timer.cancel()
+            self._bounds.end(number)
             self._queue.leave(waiter)
 
     def _take(self) -> Session | None:
@@ -217,8 +226,7 @@ class Pool:
             session = self._take()
             if session is None:
                 break
-            waiter.serve(session)
-            self._queue.leave(waiter)
+            self._queue.serve(waiter, session)
         while self._may_connect() and (waiter := self._queue.first_without_attempt()) is not None:
             if (refusal := self.endpoint.admit()) is None:
                 self._start(waiter)
@@ -280,6 +288,23 @@ class Pool:
             self._idle.remove(session)
         self._look()
         self._changed.set()
+
+
+class Loan:
+    """One session on loan, for one block."""
+
+    __slots__ = ("_deadline", "_link", "_pool", "_session")
+
+    def __init__(self, pool: Pool, deadline: Deadline) -> None:
+        self._pool = pool
+        self._deadline = deadline
+
+    async def __aenter__(self) -> Link:
+        self._session, self._link = await self._pool.take(self._deadline)
+        return self._link
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._pool.give_back(self._session, self._link, error)
 
 
 def _stopping() -> Unavailable:

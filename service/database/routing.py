@@ -7,7 +7,8 @@ a READ ONLY transaction.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Self, TypeVar
 
 from service.database import consistency
@@ -31,12 +32,12 @@ from service.database.idempotency import (
 )
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions
-from service.database.pools import Pool
+from service.database.pools import Loan, Pool
 from service.database.prober import Prober
 from service.database.purger import Purger
 from service.database.retry import RetryPolicy
 from service.database.unit import UnitOfWork, current_unit
-from service.errors import CommitInDoubt, EndpointUnreachable, TokenAhead
+from service.errors import CommitInDoubt, DatabaseError, EndpointUnreachable, TokenAhead
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Database:
     def __init__(self, options: DatabaseOptions, observer: Observer | None = None) -> None:
         observer = observer or Observer()
         self.observer = observer
-        self.admission = Admission(options.held_most)
+        self.admission = Admission(options.held_most, self._send_away)
         self._options = options
         self._readers = Readers(options.consistency_wait)
         self._write = Pool(Role.WRITE, options.write, options, observer)
@@ -124,8 +125,8 @@ class Database:
         lifetime = self._options.key_lifetime
         attempt = KeyedWrite(key, codec, effect, lifetime, self.observer).attempt
         try:
-            async with self._write.lend(self._deadline()) as link:
-                written = await attempt(link, unit or UnitOfWork(self._deadline()))
+            async with self._write.lend(self.deadline()) as link:
+                written = await attempt(link, unit or UnitOfWork(self.deadline()))
                 self._write.endpoint.served()
         except CommitInDoubt as error:
             if unit is None:
@@ -147,7 +148,7 @@ class Database:
         DatabaseError; CommitInDoubt alone leaves open whether the block's effect was applied.
         """
         self.observer.routed(Route.WRITE)
-        async with self._write.lend(self._deadline()) as link:
+        async with self._write.lend(self.deadline()) as link:
             async with rolled_back_on_error(link):
                 await link.begin()
                 yield WriteConnection(link)
@@ -155,47 +156,63 @@ class Database:
                 self.observer.local_commit()
             self._write.endpoint.served()
 
-    @asynccontextmanager
-    async def read(self, after: ConsistencyToken | None = None) -> AsyncIterator[ReadConnection]:
+    def read(
+        self, after: ConsistencyToken | None = None
+    ) -> AbstractAsyncContextManager[ReadConnection]:
         """Give a connection that can only read, and sees at least the state of the token `after`.
 
         A reader's; or the write endpoint's when no reader answers or has reached the token in
         time. Raises TokenAhead when the primary has not either; the unit of work's next attempts
         ask the primary alone.
         """
-        deadline, unit = self._deadline(), current_unit()
-        async with AsyncExitStack() as loan:
-            self.observer.routed(Route.READ)
-            ahead = unit is not None and unit.ahead
-            link = None if ahead else await self._borrow_reader(loan, deadline, after)
-            if link is not None:
-                yield ReadConnection(link)
-                self._read.endpoint.served()
-                return
-            link = await loan.enter_async_context(self._write.lend(deadline))
+        return _Reading(self, after)
+
+    async def borrow_reader(
+        self, deadline: Deadline, after: ConsistencyToken | None
+    ) -> tuple[Loan, Link] | None:
+        """Return a reader on loan that has reached the token; None without one."""
+        loan = self._read.lend(deadline)
+        try:
+            link = await loan.__aenter__()
+        except EndpointUnreachable:
+            return None
+        if after is None:
+            return loan, link
+        try:
+            reached = await self._readers.reach(link, after, deadline)
+        except BaseException as error:
+            await loan.__aexit__(None, error, None)
+            raise
+        if reached:
+            return loan, link
+        self.reader_served()
+        self.observer.behind()
+        await loan.__aexit__(None, None, None)
+        return None
+
+    def reader_served(self) -> None:
+        """Note that a reader did what it was asked for."""
+        self._read.endpoint.served()
+
+    @asynccontextmanager
+    async def read_from_primary(
+        self, deadline: Deadline, after: ConsistencyToken | None
+    ) -> AsyncIterator[ReadConnection]:
+        """Give a connection that reads on the write endpoint, in a transaction."""
+        async with self._write.lend(deadline) as link:
             self.observer.routed(Route.READ_FALLBACK)
-            await loan.enter_async_context(_read_only(link))
-            if after is not None:
-                await _confirm(link, after, unit)
-            yield ReadConnection(link)
+            async with rolled_back_on_error(link):
+                await link.begin_read()
+                if after is not None:
+                    await _confirm(link, after, current_unit())
+                yield ReadConnection(link)
+            await link.end_read()
 
-    async def _borrow_reader(
-        self, loan: AsyncExitStack, deadline: Deadline, after: ConsistencyToken | None
-    ) -> Link | None:
-        """Return a reader that has reached the token, on `loan`; None without one."""
-        async with AsyncExitStack() as trial:
-            try:
-                link = await trial.enter_async_context(self._read.lend(deadline))
-            except EndpointUnreachable:
-                return None
-            if after is not None and not await self._readers.reach(link, after, deadline):
-                self._read.endpoint.served()
-                self.observer.behind()
-                return None
-            await loan.enter_async_context(trial.pop_all())
-            return link
+    def _send_away(self, caller: str, error: DatabaseError) -> bool:
+        return any(pool.send_away(caller, error) for pool in self.pools)
 
-    def _deadline(self) -> Deadline:
+    def deadline(self) -> Deadline:
+        """Return the deadline of the unit of work at hand, or one that begins now."""
         unit = current_unit()
         return Deadline.after(self.retry_policy.deadline) if unit is None else unit.deadline
 
@@ -209,9 +226,35 @@ async def _confirm(link: Link, after: ConsistencyToken, unit: UnitOfWork | None)
         raise
 
 
-@asynccontextmanager
-async def _read_only(link: Link) -> AsyncIterator[None]:
-    async with rolled_back_on_error(link):
-        await link.begin_read()
-        yield
-    await link.end_read()
+class _Reading:
+    """The block of a read. No generator: it is what every request pays for."""
+
+    __slots__ = ("_after", "_database", "_ends", "_from_reader")
+
+    def __init__(self, database: Database, after: ConsistencyToken | None) -> None:
+        self._database = database
+        self._after = after
+
+    async def __aenter__(self) -> ReadConnection:
+        database, unit = self._database, current_unit()
+        deadline = database.deadline()
+        database.observer.routed(Route.READ)
+        ahead = unit is not None and unit.ahead
+        borrowed = None if ahead else await database.borrow_reader(deadline, self._after)
+        self._from_reader = borrowed is not None
+        self._ends: AbstractAsyncContextManager[object]
+        if borrowed is not None:
+            self._ends, link = borrowed
+            return ReadConnection(link)
+        self._ends = fallback = database.read_from_primary(deadline, self._after)
+        return await fallback.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._from_reader and error is None:
+            self._database.reader_served()
+        await self._ends.__aexit__(kind, error, trace)

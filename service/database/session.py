@@ -30,6 +30,8 @@ LEAST_AGE = 0.75
 # asyncpg waits this many times longer for the server than the server lets a statement run: its
 # own cancellation answers first, and only a silent server meets this bound.
 CLIENT_MARGIN = 1.2
+# What `commit_position` says before the position (alembic/versions/0013).
+COMMIT_POSITION = "commit position"
 # The whole of connecting may take this many times the driver's own timeout: nobody relies on that
 # one alone.
 CONNECT_MARGIN = 1.5
@@ -46,11 +48,14 @@ class _Transport(Protocol):
 class Session(asyncpg.Connection):
     """A connection that knows when it is due for replacement."""
 
-    __slots__ = ("expires_at", "generation", "local", "transport")
+    __slots__ = ("complete", "expires_at", "generation", "local", "position", "transport")
 
     expires_at: float  # monotonic seconds; `connect` sets it
     generation: int  # the pool's, when this was opened; the pool sets it
-    local: bool  # the server said that a commit is local, since `Link.commit` reset this
+    complete: bool  # a transaction has found in the database all that its end needs
+    # What the server has said since `Link.commit` reset these:
+    local: bool  # that a commit is local
+    position: str  # how far it is; empty: nothing
 
     def __init__(
         self,
@@ -60,10 +65,13 @@ class Session(asyncpg.Connection):
     ) -> None:
         super().__init__(protocol, transport, *rest)
         self.transport = cast("_Transport", transport)
+        self.complete = False
 
     def hear(self, _: object, message: PostgresLogMessage) -> None:
         """Take a notice of the server."""
-        if is_local_commit(message):
+        if message.message == COMMIT_POSITION:
+            self.position = message.detail or ""
+        elif is_local_commit(message):
             self.local = True
 
     def is_idle(self) -> bool:

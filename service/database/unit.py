@@ -4,8 +4,6 @@
 from its deadline, so that no chain of timeouts can add up to more than the client was promised.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -46,8 +44,16 @@ class UnitOfWork:
         self.in_doubt = None
 
 
+@dataclass(slots=True)
+class Caller:
+    """Whose units of work these are, and how long he waits."""
+
+    name: str = ""  # callers take turns at a pool that is busy
+    patience: Deadline | None = None  # no unit of work that begins now outlasts it
+
+
 _current: ContextVar[UnitOfWork | None] = ContextVar("holdfast_unit_of_work", default=None)
-_patience: ContextVar[Deadline | None] = ContextVar("holdfast_patience", default=None)
+_caller: ContextVar[Caller | None] = ContextVar("holdfast_caller", default=None)
 
 
 def current_unit() -> UnitOfWork | None:
@@ -55,23 +61,39 @@ def current_unit() -> UnitOfWork | None:
     return _current.get()
 
 
-@contextmanager
-def unit_of_work(seconds: float) -> Iterator[UnitOfWork]:
+def current_caller() -> Caller:
+    """Return whose units of work begin here; nobody in particular, outside of `calling`."""
+    return _caller.get() or Caller()
+
+
+class unit_of_work:  # noqa: N801 - used as a function
     """Open a unit of work that may take `seconds`, or less if the caller's patience ends before."""
-    deadline, patience = Deadline.after(seconds), _patience.get()
-    unit = UnitOfWork(deadline if patience is None else min(deadline, patience))
-    token = _current.set(unit)
-    try:
-        yield unit
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_token", "_unit")
+
+    def __init__(self, seconds: float) -> None:
+        deadline, patience = Deadline.after(seconds), current_caller().patience
+        self._unit = UnitOfWork(deadline if patience is None else min(deadline, patience))
+
+    def __enter__(self) -> UnitOfWork:
+        self._token = _current.set(self._unit)
+        return self._unit
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
-@contextmanager
-def patience(deadline: Deadline) -> Iterator[None]:
-    """Let no unit of work that begins within the block outlast `deadline`."""
-    token = _patience.set(deadline)
-    try:
-        yield
-    finally:
-        _patience.reset(token)
+class calling:  # noqa: N801 - used as a function
+    """A block whose units of work are a caller's, who may be told apart as he becomes known."""
+
+    __slots__ = ("_caller", "_token")
+
+    def __init__(self, name: str = "") -> None:
+        self._caller = Caller(name)
+
+    def __enter__(self) -> Caller:
+        self._token = _caller.set(self._caller)
+        return self._caller
+
+    def __exit__(self, *_: object) -> None:
+        _caller.reset(self._token)

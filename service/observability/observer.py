@@ -17,8 +17,7 @@ class ServiceObserver(Observer):
         self._metrics = metrics
         for role in Role:
             metrics.serving.labels(role).set(0)
-        for route in Route:
-            metrics.attempts.labels(route)
+        self._attempts = {route: metrics.attempts.labels(route) for route in Route}
 
     def attempt(self, number: int) -> None:
         """Keep the number for the response."""
@@ -27,7 +26,7 @@ class ServiceObserver(Observer):
     def routed(self, route: Route) -> None:
         """Count the attempt, and keep the route for the response."""
         current_record().route = route
-        self._metrics.attempts.labels(route).inc()
+        self._attempts[route].inc()
         if route is Route.READ_FALLBACK:
             self._metrics.read_fallbacks.inc()
 

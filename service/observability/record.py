@@ -1,19 +1,18 @@
 """The record of the request at hand: who fills it in is far from who writes it out.
 
-The middleware opens it, the database's observer notes route and attempts, and the headers, the
+The outermost layer opens it, the database's observer notes route and attempts, and the headers, the
 access log and every problem are written from it.
 """
 
+import random
 import re
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-
-from starlette.datastructures import Headers
+from typing import TypeAlias
 
 from service.database import Route
+
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 # Taken from the client only when it is harmless in a log and in a header.
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -39,16 +38,17 @@ class RequestRecord:
         """Whether the response has begun."""
         return self.status != 0
 
-    def headers(self, instance: str) -> list[tuple[bytes, bytes]]:
+    def headers(self, instance: bytes) -> RawHeaders:
         """Return the headers that tell the client what happened to its request."""
-        told = {"X-Request-Id": self.request_id, "X-Instance": instance}
+        told = [(b"x-request-id", self.request_id.encode()), (b"x-instance", instance)]
         if self.route is not None:
-            told |= {"X-Route": self.route, "X-Attempts": str(self.attempts)}
+            told.append((b"x-route", self.route.encode()))
+            told.append((b"x-attempts", b"%d" % self.attempts))
         if self.idempotency_key:
-            told["Idempotency-Key"] = self.idempotency_key
+            told.append((b"idempotency-key", self.idempotency_key.encode("latin-1")))
         if self.local_commit:
-            told["Durability"] = "local"
-        return [(name.lower().encode(), value.encode("latin-1")) for name, value in told.items()]
+            told.append((b"durability", b"local"))
+        return told
 
 
 # What runs outside of a request writes into a record of its own, which nobody reads.
@@ -60,27 +60,37 @@ def current_record() -> RequestRecord:
     return _current.get() or RequestRecord(request_id="")
 
 
-@contextmanager
-def request_record(headers: Headers) -> Iterator[RequestRecord]:
+class request_record:  # noqa: N801 - used as a function
     """Keep a record within the block, of a request with these headers.
 
     Behind the stack's edge `X-Request-Id` is the edge's, and what the client called its request is
     in `X-Client-Request-Id`; the first address in `X-Forwarded-For` is the client's.
     """
-    # Of each name the first; one pass for all that is looked up.
-    first = dict(reversed(headers.raw))
-    record = RequestRecord(
-        _sane(first.get(b"x-request-id", b"")) or uuid.uuid4().hex,
-        client_ip=_sane(first.get(b"x-forwarded-for", b"").partition(b",")[0]),
-        client_request_id=_sane(first.get(b"x-client-request-id", b"")),
-    )
-    token = _current.set(record)
-    try:
-        yield record
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_record", "_token")
+
+    def __init__(self, headers: RawHeaders) -> None:
+        # Of each name the first; one pass for all that is looked up.
+        first = dict(reversed(headers))
+        self._record = RequestRecord(
+            _sane(first.get(b"x-request-id", b"")) or _made_id(),
+            client_ip=_sane(first.get(b"x-forwarded-for", b"").partition(b",")[0]),
+            client_request_id=_sane(first.get(b"x-client-request-id", b"")),
+        )
+
+    def __enter__(self) -> RequestRecord:
+        self._token = _current.set(self._record)
+        return self._record
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+def _made_id() -> str:
+    """Return a new id: no secret, so no system call is made for it."""
+    return f"{random.getrandbits(128):032x}"
 
 
 def _sane(claimed: bytes) -> str:
     """Return what somebody else made up, if it does no harm; else nothing."""
-    return claimed.decode() if _SANE_ID.fullmatch(claimed) else ""
+    return claimed.decode() if claimed and _SANE_ID.fullmatch(claimed) else ""

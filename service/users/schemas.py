@@ -12,9 +12,11 @@ from pydantic import (
     EmailStr,
     Field,
     StringConstraints,
+    WrapValidator,
     model_validator,
 )
 
+from service.users.emails import plain
 from service.users.table import EMAIL_LENGTH, NAME_LENGTH
 
 BIGINT_MAX = 2**63 - 1
@@ -26,14 +28,16 @@ _SOMETHING_PRINTABLE = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
 
 def _printable(value: object) -> object:
     """Refuse control characters: PostgreSQL cannot store NUL, and no name has any."""
-    if isinstance(value, str) and any(
-        unicodedata.category(character) == "Cc" for character in value
+    if (
+        isinstance(value, str)
+        and not value.isprintable()
+        and any(unicodedata.category(character) == "Cc" for character in value)
     ):
         raise ValueError("must not contain control characters")
     return value
 
 
-Email = Annotated[EmailStr, StringConstraints(max_length=EMAIL_LENGTH)]
+Email = Annotated[EmailStr, WrapValidator(plain), StringConstraints(max_length=EMAIL_LENGTH)]
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=NAME_LENGTH),
@@ -103,11 +107,16 @@ class User(BaseModel):
         default="", description="The entity tag; for `If-Match`, put it in double quotes"
     )
 
-    @model_validator(mode="after")
-    def _tag_of_before(self) -> Self:
-        """Give a stored result from before there was `etag` the tag that it was answered with."""
-        self.etag = self.etag or str(self.version)
-        return self
+
+def _tag_of_before(stored: object) -> object:
+    """Give a stored result from before there was `etag` the tag that it was answered with."""
+    if isinstance(stored, dict):
+        stored.setdefault("etag", str(stored.get("version", 0)))
+    return stored
+
+
+StoredUser: TypeAlias = Annotated[User, BeforeValidator(_tag_of_before)]
+"""A user as a key's result has it, perhaps from an earlier version."""
 
 
 class UserPage(BaseModel):

@@ -12,9 +12,9 @@ from service.database import (
 )
 from service.errors import NotFound, PreconditionFailed, RequestError
 from service.users import cursor, queries
-from service.users.schemas import ETags, NewUser, Order, User, UserChange, UserPage
+from service.users.schemas import ETags, NewUser, Order, StoredUser, User, UserChange, UserPage
 
-USER = Json(User)
+USER = Json[User](StoredUser)
 NOTHING = Json[None](type(None))
 
 
@@ -60,9 +60,10 @@ class UserService:
         last_id = None if after is None else cursor.decode(after, order)
         async with self.database.read(seen) as connection:
             rows = await queries.page(connection, order, last_id, limit + 1)
-        items = [User(**row) for row in rows[:limit]]
         more = len(rows) > limit
-        return UserPage(items=items, next=cursor.encode(order, items[-1].id) if more else None)
+        following = cursor.encode(order, rows[limit - 1]["id"]) if more else None
+        items = [dict(row.items()) for row in rows[:limit]]
+        return UserPage.model_validate({"items": items, "next": following})  # all rows in one call
 
     @retry_on_failover(on=is_transient)
     async def change(

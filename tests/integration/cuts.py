@@ -1,8 +1,8 @@
 """Where and how a write's conversation with the database can break off.
 
-A write says, in this order: BEGIN with its claim of the key; the effect; what the key stores;
-COMMIT; the question for the position. A write whose key is known says RECALL instead of the two in
-the middle. Prepared statements send their text once, so a later message is known by its arguments.
+A write says, in this order: BEGIN with its claim of the key; the effect; what the key stores with
+COMMIT and the question for the position. A write whose key is known says RECALL instead of the
+effect. Prepared statements send their text once, so a later message is known by its arguments.
 """
 
 from __future__ import annotations
@@ -74,17 +74,22 @@ class Step(StrEnum):
     CONNECT = "connect"
     CLAIM = "claim"
     BODY = "body"
-    RECORD = "record"  # or the ROLLBACK of a body that failed
+    AFTER = "after"  # the body: COMMIT, or the ROLLBACK of one that failed
     RECALL = "recall"
     COMMIT = "commit"
-    POSITION = "position"
 
 
 _LAST = b"\0\1"  # follows the last argument: how many formats of columns are given
 CUTS = (Fault.CUT_BEFORE, Fault.LOSE_ANSWER, Fault.CUT_ANSWER)
-# Bytes of an answer: COMMIT's has 27 in three messages, so it is cut in each and between them.
-ANSWER_MOST = 30
-_BYTES_SENT = 12  # for each byte of an answer, when connecting: a login has about 300
+# The same, with the bytes of the answer that go through: a few; COMMIT's own tag; nearly all.
+PLACES = (
+    (Fault.CUT_BEFORE, 0),
+    (Fault.LOSE_ANSWER, 0),
+    *((Fault.CUT_ANSWER, n) for n in (5, 90, 300)),
+)
+# Bytes of an answer: COMMIT's has about 370 in nine messages, so it is cut in each, and between.
+# Connecting sends about as many.
+ANSWER_MOST = 400
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Cut:
         if self.step in {Step.IDLE, Step.CONNECT}:
             await proxy.cut()
             if self.step is Step.CONNECT:
-                proxy.end_after(self.answer * _BYTES_SENT, Way.TO_SERVER)
+                proxy.end_after(self.answer, Way.TO_SERVER)
             return None
         pattern, after = _place(self.step, request, key)
         return proxy.trap(pattern, self.fault, after=after, answer=self.answer)
@@ -111,10 +116,9 @@ def _place(step: Step, request: Request, key: str) -> tuple[bytes, bytes]:
     places: dict[Any, tuple[bytes, bytes]] = {
         Step.CLAIM: (b"idempotency_claim", b""),
         Step.BODY: (request.argument, b""),
-        Step.RECORD: (b"", request.argument),
+        Step.AFTER: (b"", request.argument),
         Step.RECALL: (IdempotencyKey.of(key, scope=SCOPE, request=b"").digest + _LAST, b""),
         Step.COMMIT: (b"COMMIT", b""),
-        Step.POSITION: (b"", b"COMMIT"),
     }
     return places[step]
 

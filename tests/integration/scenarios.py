@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     from tests.integration.twins import Twins
 
 FORGETFUL = """
-    CREATE OR REPLACE FUNCTION idempotency_claim(wanted bytea) RETURNS void
-        LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
+    CREATE OR REPLACE FUNCTION idempotency_claim(wanted bytea, client text, request_id text)
+        RETURNS void LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
+"""
+STORES_NOTHING = """
+    CREATE OR REPLACE FUNCTION idempotency_record(
+        wanted bytea, used_for bytea, answer text, lifetime double precision
+    ) RETURNS void LANGUAGE plpgsql VOLATILE AS 'BEGIN END'
 """
 AT_ONCE = 10  # clients
 PINNED = 5  # sessions of a pool whose node is demoted
@@ -40,7 +45,7 @@ PINNED = 5  # sessions of a pool whose node is demoted
 # ---------------------------------------------------------------- COMMIT sent, answer lost
 async def lose_every_commit(pair: Twins, count: int) -> list[httpx.Response]:
     """Create `count` users, losing the answer of the COMMIT of each, on both instances."""
-    trap = pair.lose_commits(count, after=recorded("lost-"))
+    trap = pair.lose_commits(count, recorded("lost-"))
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int) -> httpx.Response:
@@ -79,6 +84,11 @@ async def assert_each_once(pair: Twins, responses: list[httpx.Response]) -> None
 async def forget_keys(pair: Twins) -> None:
     """Take the look-up of keys away: every attempt is taken for the first."""
     await pair.sql(FORGETFUL)
+
+
+async def store_nothing(pair: Twins) -> None:
+    """Let no key be stored."""
+    await pair.sql(STORES_NOTHING)
 
 
 # ---------------------------------------------------------------- a write without a key

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.embedded.pair import APP, OWNER
-from service.database import connections
+from ops.embedded.pair import APP, OWNER, STAT_FILE
+from service.database.deadline import Deadline
 from service.errors import DatabaseFailure
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.scenarios import stopped
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from tests.integration.service_client import Service
 
 MARK = "Durability"
+MANY = 50
+_numbers = itertools.count()
+BELIEVED = "SELECT current_setting('holdfast.believed', true)"
+BELIEVING = """
+    CREATE OR REPLACE FUNCTION commit_is_replicated(wanted pg_lsn, patience interval)
+        RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true'
+"""
+COUNT_QUESTIONS = """
+    CREATE OR REPLACE FUNCTION commit_is_replicated(wanted pg_lsn, patience interval)
+        RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = public
+        AS 'INSERT INTO asked VALUES (now()) RETURNING true'
+"""
 PATIENT = {"db_statement_timeout": 30.0}  # while a test holds a message back
 
 
@@ -47,11 +59,9 @@ def switch_under_way(stack: EmbeddedStack) -> Iterator[None]:
         yield
 
 
-def believe_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def believe_the_setting(stack: EmbeddedStack, database: str) -> None:
     """Decide as if the server had read its configuration long ago."""
-    believing = connections.POSITION.replace("interval '300 s'", "interval '0 s'")
-    assert believing != connections.POSITION
-    monkeypatch.setattr(connections, "POSITION", believing)
+    stack.primary.sql(BELIEVING, database)
 
 
 @pytest.mark.parametrize("window", [True, False], ids=["asked", "the setting is believed"])
@@ -59,7 +69,6 @@ async def test_a_commit_that_did_not_wait_is_said(
     disturbed_stack: EmbeddedStack,
     database: str,
     service: Service,
-    monkeypatch: pytest.MonkeyPatch,
     window: bool,
 ) -> None:
     """While the switch to `ANY 1` is under way a write is lost with its primary: it says so.
@@ -68,7 +77,7 @@ async def test_a_commit_that_did_not_wait_is_said(
     """
     stack = disturbed_stack
     if not window:
-        believe_the_setting(monkeypatch)
+        believe_the_setting(stack, database)
     stack.set_synchronous(on=False)
     with switch_under_way(stack), stopped(stack.primary, "walsender"):
         response = await service.create("gone")
@@ -119,12 +128,13 @@ async def test_alone_before_commit(
     assert response.headers.get(MARK) == "local"
 
 
-async def test_alone_after_commit(
-    disturbed_stack: EmbeddedStack, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """COMMIT waits for a standby that is lost, until the cluster goes on without one."""
+async def test_alone_after_commit(disturbed_stack: EmbeddedStack, service: Service) -> None:
+    """COMMIT waits for a standby that is lost, until the cluster goes on without one.
+
+    The session has not read yet that waiting is off, and had reason to believe that it is on.
+    """
     stack = disturbed_stack
-    believe_the_setting(monkeypatch)
+    await let_all_believe(service)
     stack.standby.kill()
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     request = asyncio.create_task(service.create("after"))
@@ -133,6 +143,48 @@ async def test_alone_after_commit(
     response = await request
     assert response.status_code == 201, response.text
     assert response.headers.get(MARK) == "local"
+
+
+async def write_many(service: Service) -> None:
+    """Write a lot at a time, all of it replicated."""
+    names = [f"many-{next(_numbers)}" for _ in range(MANY)]
+    answers = await asyncio.gather(*(service.create(name) for name in names))
+    assert {(each.status_code, each.headers.get(MARK)) for each in answers} == {(201, None)}
+
+
+async def let_all_believe(service: Service) -> None:
+    """Write until every session has seen that commits wait."""
+
+    async def all_believe() -> bool:
+        await write_many(service)
+        return "" not in await believed(service)
+
+    await eventually("every session to see another one wait", all_believe)
+
+
+async def believed(service: Service) -> set[str]:
+    """Return which configurations the sessions that write believe; empty: one believes none."""
+    pool = service.app.state.database.pools[0]
+    loans = [pool.lend(Deadline.after(5)) for _ in range(pool.size)]
+    links = [await loan.__aenter__() for loan in loans]
+    try:
+        return {await link.fetchval(BELIEVED) or "" for link in links}
+    finally:
+        for loan in loans:
+            await loan.__aexit__(None, None, None)
+
+
+async def test_what_was_seen_ends_with_the_configuration(
+    disturbed_stack: EmbeddedStack, service: Service
+) -> None:
+    """Who has seen commits wait believes that they do, and asks again after a reload."""
+    stack = disturbed_stack
+    await let_all_believe(service)
+    stack.set_synchronous(on=False)
+    with switch_under_way(stack), stopped(stack.primary, "walsender"):
+        assert "" not in await believed(service)
+        response = await service.create("after-a-reload")
+    assert (response.status_code, response.headers.get(MARK)) == (201, "local")
 
 
 async def test_a_replay_says_what_is_true_now(
@@ -176,6 +228,25 @@ async def test_a_database_without_the_question_refuses_before_anything_is_done(
             async with service.app.state.database.write() as connection:
                 await connection.execute("DELETE FROM users")
         assert stack.primary.sql("SELECT count(*) FROM users", database=database) == users
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_an_owner_that_cannot_see_changes_asks_a_standby(
+    stack: EmbeddedStack, database: str, right: bool
+) -> None:
+    """Without a right to look at the file's age no setting is believed, however old."""
+    if not right:
+        stack.primary.sql(STAT_FILE.replace("GRANT", "REVOKE").replace(" TO ", " FROM "), database)
+    stack.primary.sql(
+        f"CREATE TABLE asked (at timestamptz); GRANT ALL ON asked TO {OWNER}", database
+    )
+    stack.primary.sql(COUNT_QUESTIONS, database)
+    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+        await (let_all_believe(service) if right else write_many(service))
+        stack.primary.sql("TRUNCATE asked", database)
+        await write_many(service)
+    asked = int(stack.primary.sql("SELECT count(*) FROM asked", database))
+    assert asked == (0 if right else MANY)
 
 
 async def test_an_owner_without_the_right_is_no_error(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.database import ConsistencyToken, consistency
-from service.database.connections import Position
+from service.database.commit import Position
 from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
 from tests.integration.twins import TOKEN

@@ -31,7 +31,8 @@ SERVES_WITHIN = 30.0  # seconds; about 1
 ANSWER_TIMEOUT = 30.0  # seconds for an answer, which the deadline of 15 s bounds
 HTTP_PORT = "8010"  # the guide's
 
-# Everything that a database consists of here, as the server describes it.
+# Everything that a database consists of here, as the server describes it, without the function that
+# instances of the version before go on to call.
 SHAPES = """
 SELECT format('%s.%s %s%s %s', attrelid::regclass, attname, format_type(atttypid, atttypmod),
               CASE WHEN attnotnull THEN ' not null' END, pg_get_expr(adbin, adrelid)) AS shape
@@ -43,13 +44,22 @@ SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(oid))
 UNION ALL
 SELECT indexdef FROM pg_indexes WHERE tablename = ANY ($1)
 UNION ALL
-SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = ANY ($2)
+SELECT pg_get_functiondef(oid) FROM pg_proc
+ WHERE proname = ANY ($2) AND oid IS DISTINCT FROM to_regprocedure('idempotency_claim(bytea)')
 UNION ALL
 SELECT format('%s: everybody %s', proname, has_function_privilege('public', oid, 'EXECUTE'))
-  FROM pg_proc WHERE proname = ANY ($2)
+  FROM pg_proc
+ WHERE proname = ANY ($2) AND oid IS DISTINCT FROM to_regprocedure('idempotency_claim(bytea)')
 """
 TABLES = ["idempotency_keys", "database_history"]
-FUNCTIONS = ["idempotency_claim", "begin_history", "commit_is_replicated"]
+FUNCTIONS = [
+    "idempotency_claim",
+    "idempotency_record",
+    "begin_history",
+    "commit_is_replicated",
+    "commit_position",
+    "settings_written_at",
+]
 
 # What nobody should do: without its key a write whose COMMIT is lost cannot go on.
 KEYED = "        return await self.database.write_once(key, PlainJson(int), insert)\n"

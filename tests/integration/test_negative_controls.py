@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.database import failures, idempotency
+from service.database import failures
 from service.database.consistency import Readers
 from service.database.failures import Phase
 from service.database.pools import Pool
@@ -26,6 +26,7 @@ from tests.integration.scenarios import (
     lose_unkeyed_commit,
     read_what_was_written,
     replay_paused,
+    store_nothing,
 )
 from tests.integration.twins import Twins, twins
 
@@ -56,16 +57,12 @@ async def test_key_lookup(pair: Twins, guaranteed: bool) -> None:
 
 
 @both
-async def test_key_lookup_where_nothing_else_is_unique(
-    pair: Twins, guaranteed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_key_lookup_where_nothing_else_is_unique(pair: Twins, guaranteed: bool) -> None:
     """Without the look-up, and with no constraint to stop it, everything is there twice."""
     await pair.sql("DROP INDEX users_email_key")
     if not guaranteed:
         await forget_keys(pair)
-        nothing = """SELECT true
-            WHERE ($1::bytea, $2::bytea, $3::text, $4::float8) IS NOT NULL"""
-        monkeypatch.setattr(idempotency, "RECORD", nothing)
+        await store_nothing(pair)
     responses = await lose_every_commit(pair, COMMITS)
     with fails(guaranteed, "applied twice"):
         await assert_each_once(pair, responses)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from service.database import Database, pools
+from service.database import Database
 from service.database.deadline import Deadline
 from service.database.endpoint import HELD_BACK
 from service.database.observer import Observer, Role
@@ -28,7 +28,7 @@ from tests.integration.fault_proxy import Fault
 from tests.integration.support import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import asyncpg
 
@@ -250,41 +250,26 @@ async def test_a_wait_ends_at_the_first_of_its_bounds(
         assert await backend(pool) > 0
 
 
-@pytest.fixture
-async def timers(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.TimerHandle]:
-    """Those that a pool sets: asyncpg has its own, for its cache."""
-    loop, found = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
-    set_timer = loop.call_later
-
-    def call_later(delay: float, callback: Callable[..., object], *args: Any) -> Any:  # noqa: ANN401
-        timer = set_timer(delay, callback, *args)
-        if callback.__module__ == pools.__name__:
-            found.append(timer)
-        return timer
-
-    monkeypatch.setattr(loop, "call_later", call_later)
-    return found
-
-
-async def test_an_idle_session_costs_no_timer(
-    pool: Pool, timers: list[asyncio.TimerHandle]
-) -> None:
+async def test_an_idle_session_costs_no_bound(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is handed over as it is: most requests find one."""
+    begun: list[float] = []
+    begin = pool._bounds.begin
+    monkeypatch.setattr(
+        pool._bounds, "begin", lambda seconds, call: begun.append(seconds) or begin(seconds, call)
+    )
     async with pool.lend(Deadline.after(PATIENT)):
-        assert timers == []
-    assert timers == []
+        assert begun == []
+    assert begun == []
 
 
-async def test_a_wait_that_is_over_leaves_no_timer(
-    pool: Pool, timers: list[asyncio.TimerHandle]
-) -> None:
+async def test_a_wait_that_is_over_leaves_no_bound(pool: Pool) -> None:
     """It would keep the waiter for as long as it might have waited."""
     async with lent(pool), lent(pool):
         waiter = asyncio.create_task(backend(pool))
         await eventually("somebody to wait", lambda: pool.waiting == 1)
-        assert [each.cancelled() for each in timers] == [False]
+        assert len(pool._bounds) == 1
     assert await waiter > 0
-    assert [each.cancelled() for each in timers] == [True]
+    assert len(pool._bounds) == 0
 
 
 async def test_whoever_is_served_waits_no_more(pool: Pool) -> None:

@@ -64,7 +64,7 @@ def cuts(*steps: Step) -> st.SearchStrategy[list[Cut]]:
 
 
 ANYWHERE = cuts(*Step)
-IN_A_REPLAY = cuts(Step.IDLE, Step.CLAIM, *(3 * [Step.RECALL]), Step.COMMIT, Step.POSITION)
+IN_A_REPLAY = cuts(Step.IDLE, Step.CLAIM, *(3 * [Step.RECALL]), Step.COMMIT)
 INSTANCE = st.integers(0, 1)
 PICK = st.integers(0, 9)
 NOBODY = 2**40  # an id that no user has

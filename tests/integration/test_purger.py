@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from service.database import purger
 from tests.integration.fault_proxy import Fault
+from tests.integration.scenarios import stopped
 from tests.integration.support import eventually
-from tests.integration.twins import REPLAYED, Twins, assert_replay, create, recorded, twins
+from tests.integration.twins import REPLAYED, Twins, assert_replay, create, twins
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import httpx
 
     from ops.embedded import EmbeddedStack
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 BATCH = 500  # keys at most: a batch takes milliseconds
 EXPIRED = 1200  # keys: three batches
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
 AT_ONCE = 1.0  # seconds in which a write that nothing holds up is answered, on a busy machine
 # Seconds for a purge that nothing holds up; far below its own bound, after which it gives up.
@@ -113,37 +118,49 @@ async def test_purge_holds_up_no_write(pair: Twins) -> None:
     assert await pair.keys() == 2
 
 
-async def renewing(pair: Twins) -> tuple[Trap, asyncio.Task[httpx.Response]]:
-    """Use an expired key again; return the write that renews it, held at its COMMIT."""
+@asynccontextmanager
+async def renewing(pair: Twins) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """Use an expired key again; give the write that renews it, whose COMMIT waits in the block."""
     first = await create(pair.first, "renewed", "k")
     assert (await pair.first.client.delete(first.headers["Location"])).status_code == 204
     await pair.sql(EXPIRE)
-    commit = pair.write.trap(b"COMMIT", Fault.HOLD, after=recorded("renewed"))
-    write = asyncio.create_task(create(pair.first, "renewed", "k"))
-    await asyncio.wait_for(commit.sprung.wait(), 5)
-    return commit, write
+    with stopped(pair.stack.primary, "walsender"):
+        write = asyncio.create_task(create(pair.first, "renewed", "k"))
+
+        async def commit_waits() -> bool:
+            return bool(await pair.sql(WAITING) == 1)
+
+        await eventually("COMMIT to wait for the standby", commit_waits)
+        yield write
 
 
-async def test_a_purge_waits_for_no_write(pair: Twins) -> None:
+async def test_a_purge_waits_for_no_write(disturbed_stack: EmbeddedStack, database: str) -> None:
     """A key that a write has locked is left for the next time."""
-    commit, write = await renewing(pair)
-    assert await asyncio.wait_for(purger_of(pair.second).purge(), UNHINDERED) == 1
-    assert not write.done()
-    commit.release()
-    assert (await write).status_code == 201
+    async with twins(disturbed_stack, database) as pair:
+        async with renewing(pair) as write:
+            assert await asyncio.wait_for(purger_of(pair.second).purge(), UNHINDERED) == 1
+            assert not write.done()
+        assert (await write).status_code == 201
 
 
-async def test_a_key_that_is_just_renewed_stays(pair: Twins) -> None:
+async def test_a_key_that_is_just_renewed_stays(
+    disturbed_stack: EmbeddedStack, database: str
+) -> None:
     """The purge meets a write that uses an expired key anew: its repetition is not applied."""
-    commit, write = await renewing(pair)
-    purging = asyncio.create_task(purger_of(pair.second).purge())
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with twins(disturbed_stack, database) as pair:
+        await renewed_while_purged(pair)
 
-    async def met() -> bool:
-        return purging.done() or await pair.sql(waiting) > 0
 
-    await eventually("the purge to be done with the key, or to wait for it", met)
-    commit.release()
+async def renewed_while_purged(pair: Twins) -> None:
+    """Purge in the middle of a write that renews its key, and repeat that."""
+    async with renewing(pair) as write:
+        purging = asyncio.create_task(purger_of(pair.second).purge())
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+        async def met() -> bool:
+            return purging.done() or await pair.sql(waiting) > 0
+
+        await eventually("the purge to be done with the key, or to wait for it", met)
     renewed = await write
     assert renewed.status_code == 201, renewed.text
     await purging

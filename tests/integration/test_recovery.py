@@ -14,7 +14,7 @@ import pytest
 from ops.embedded import free_port
 from ops.embedded.pair import APP, OWNER, READ
 from service.database import ConsistencyToken
-from service.database.connections import Position
+from service.database.commit import Position
 from service.database.retry import TOKEN_QUESTIONS
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.scenarios import replay_paused, stopped

@@ -54,9 +54,11 @@ class Twins:
         self.services = services
         self.first, self.second = services
 
-    def lose_commits(self, times: int, after: bytes = b"", *, fault: Fault | None = None) -> Trap:
-        """Lose the answers of COMMITs; `after` narrows it to those that follow such a message."""
-        return self.write.trap(b"COMMIT", fault or Fault.LOSE_ANSWER, times, after=after)
+    def lose_commits(
+        self, times: int, pattern: bytes = b"COMMIT", *, fault: Fault | None = None
+    ) -> Trap:
+        """Lose the answers of COMMITs, or of those alone whose message has `pattern`."""
+        return self.write.trap(pattern, fault or Fault.LOSE_ANSWER, times)
 
     async def follow_roles(self) -> None:
         """Read from whichever node is the standby now."""
@@ -109,8 +111,8 @@ def new_user(name: str) -> dict[str, str]:
 
 
 def recorded(name: str) -> bytes:
-    """Return what the message has that stores the result of a user's creation, and no other."""
-    return f'"email":"{name}'.encode()
+    """Return what the message has that stores a user's creation and commits, and no other."""
+    return f'"email":"{name}'.encode().hex().encode()
 
 
 def problem(response: httpx.Response) -> str:

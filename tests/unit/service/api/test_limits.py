@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service.api.limits import BodyLimitMiddleware
-
 LIMIT = 1000  # as the fixture `settings` has it
 JSON = {"content-type": "application/json"}
 
@@ -34,15 +32,3 @@ async def test_just_fits(client: httpx.AsyncClient, content: bytes | AsyncIterat
     response = await client.post("/api/users", content=content, headers=JSON)
 
     assert response.status_code == 422
-
-
-async def test_other_protocols_pass() -> None:
-    """The lifespan's messages are none of its business."""
-    seen: list[str] = []
-
-    async def inner(scope: dict[str, str], *_: object) -> None:
-        seen.append(scope["type"])
-
-    await BodyLimitMiddleware(inner, LIMIT)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
-
-    assert seen == ["lifespan"]

@@ -1,9 +1,12 @@
 """service.database.admission: how many units of work there may be."""
 
+from contextlib import ExitStack, nullcontext
+
 import pytest
 
 from service.database.admission import Admission
-from service.errors import Overloaded
+from service.database.unit import calling
+from service.errors import DatabaseError, Overloaded
 
 
 def test_the_limit_is_kept_and_given_back() -> None:
@@ -19,3 +22,46 @@ def test_the_limit_is_kept_and_given_back() -> None:
     assert admission.held == 0
     with admission.admit(), admission.admit():
         pass
+
+
+def held_by(admission: Admission, callers: str) -> ExitStack:
+    """Begin a unit of work for each letter's caller."""
+    held = ExitStack()
+    for name in callers:
+        with calling(name):
+            held.enter_context(admission.admit())
+    return held
+
+
+@pytest.mark.parametrize(
+    ("others", "newcomer", "sent_away"),
+    [
+        ("aaab", "c", "a"),
+        ("aaab", "b", "a"),
+        ("aaab", "a", None),
+        ("aabb", "a", None),
+        ("ab", "b", None),
+    ],
+)
+def test_whoever_has_most_makes_room(others: str, newcomer: str, sent_away: str | None) -> None:
+    """Or the newcomer is refused, when nobody would have fewer than he."""
+    asked: list[str] = []
+
+    def send_away(caller: str, error: DatabaseError) -> bool:
+        assert isinstance(error, Overloaded)
+        asked.append(caller)
+        return True
+
+    admission = Admission(len(others), send_away)
+    outcome = nullcontext() if sent_away else pytest.raises(Overloaded)
+    with held_by(admission, others), calling(newcomer), outcome, admission.admit():
+        assert asked == [sent_away]
+    assert admission.held == 0
+
+
+def test_without_a_waiter_to_send_away_the_newcomer_is_refused() -> None:
+    """Those who are being served are not interrupted."""
+    admission = Admission(3, lambda _, __: False)
+    with held_by(admission, "aaa"), calling("b"), pytest.raises(Overloaded), admission.admit():
+        pass
+    assert admission.held == 0

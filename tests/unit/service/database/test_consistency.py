@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.database.connections import Position
+from service.database.commit import Position
 from service.database.consistency import ConsistencyToken
 from service.errors import BadConsistencyToken
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from service.database.deadline import Deadline
-from service.database.unit import current_unit, patience, unit_of_work
+from service.database.unit import calling, current_unit, unit_of_work
 from service.errors import CommitInDoubt, CommitUnresolved
 
 
@@ -34,10 +34,16 @@ def test_unit_ends_with_an_error() -> None:
 
 def test_patience_shortens_and_never_lengthens() -> None:
     """A caller's patience bounds the units within; the service's own deadline stands."""
-    with patience(Deadline.after(1)), unit_of_work(10) as unit:
-        assert unit.deadline.remaining() <= 1
-    with patience(Deadline.after(100)), unit_of_work(10) as unit:
-        assert unit.deadline.remaining() <= 10
+    with calling() as caller:
+        caller.patience = Deadline.after(1)
+        with unit_of_work(10) as unit:
+            assert unit.deadline.remaining() <= 1
+        with calling(), unit_of_work(10) as unit:
+            assert unit.deadline.remaining() > 9
+    with calling() as caller:
+        caller.patience = Deadline.after(100)
+        with unit_of_work(10) as unit:
+            assert unit.deadline.remaining() <= 10
     with unit_of_work(10) as unit:
         assert unit.deadline.remaining() > 9
 

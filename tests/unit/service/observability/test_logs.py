@@ -8,6 +8,8 @@ import httpx
 import structlog
 from fastapi import FastAPI
 
+from service.observability.record import request_record
+
 
 def read(stream: io.StringIO) -> list[dict[str, object]]:
     """Parse everything that was written: a line that is not JSON fails here."""
@@ -16,7 +18,7 @@ def read(stream: io.StringIO) -> list[dict[str, object]]:
 
 def test_libraries_and_service_write_alike(stream: io.StringIO) -> None:
     """Lines of uvicorn's loggers have the same fields as ours, the request's id included."""
-    with structlog.contextvars.bound_contextvars(request_id="r-1"):
+    with request_record([(b"x-request-id", b"r-1")]):
         structlog.get_logger().info("ours", answer=42)
         logging.getLogger("uvicorn.error").warning("theirs %d", 42)
         logging.getLogger("uvicorn.access").info("theirs too")
@@ -127,7 +129,7 @@ async def test_a_requests_line_is_as_long_as_is_said(
     }
     await client.get(f"/api/users/{10**9}", headers=headers)
 
-    (line,) = [line for line in stream.getvalue().splitlines() if '"event": "request"' in line]
+    (line,) = [line for line in stream.getvalue().splitlines() if '"event":"request"' in line]
 
     # As Docker writes it; the name of a token's holder comes on top.
     frame = {"log": f"{line}\n", "stream": "stdout", "time": "2026-11-27T02:44:35.406747123Z"}

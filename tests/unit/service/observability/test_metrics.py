@@ -3,7 +3,6 @@
 import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
-from starlette.datastructures import Headers
 
 from service.app import create_app
 from service.database import Role, Route
@@ -98,7 +97,7 @@ def test_observer_fills_the_record_and_the_counters() -> None:
     metrics = Metrics()
     observer = ServiceObserver(metrics)
 
-    with request_record(Headers()) as record:
+    with request_record([]) as record:
         observer.attempt(2)
         observer.routed(Route.READ)
         observer.routed(Route.READ_FALLBACK)

@@ -122,13 +122,14 @@ def test_the_audit_names_the_holder() -> None:
     found = docker("exec", primary(), "psql", "-d", "holdfast", "-qAt", "-c", query)
     assert found.strip() == f"{name}|insert|{user.json()['id']}"
     logged = [
-        line
+        json.loads(line)
         for app in cluster.APPS
         for line in log_of(app, "--tail", "200").splitlines()
         if known in line
     ]
-    assert any(f'"client_request_id": "request-of-{name}"' in line for line in logged)
-    assert all('"client_ip": "172.30.0.1"' in line for line in logged if '"request"' in line)
+    (line,) = [each for each in logged if each["event"] == "request"]
+    assert line["client_request_id"] == f"request-of-{name}"
+    assert line["client_ip"] == "172.30.0.1"
 
 
 @pytest.mark.usefixtures("locked")

@@ -8,58 +8,27 @@ is the framework's, byte for byte. All values are read before anything is called
 been done by then.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
 from inspect import iscoroutinefunction
-from types import NoneType, UnionType
-from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+from typing import Any, TypeAlias
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import ResponseValidationError
-from fastapi.params import Body, File, Form, Header, Path, Query
+from fastapi.params import Body, File, Form
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Field: TypeAlias = Any  # FastAPI's ModelField, which is no public type
+from service.api.parameters import Arrival, Field, OwnWay, Reader, reader, whole_body
+
 Values: TypeAlias = dict[str, Any]
 
-SCALARS = (str, int, float, bool, Enum, NoneType)
 JSON = b"application/json"
-_TEXT = (str, str | None)  # nothing to validate, unless there are constraints
 _NO_BODY = frozenset({204, 205, 304})
-
-
-class _OwnWay(Exception):  # noqa: N818 - no error: it never leaves this file
-    """The request, or the route, is FastAPI's to serve."""
-
-
-class Arrival:
-    """One request, as parameters are read from it."""
-
-    __slots__ = ("_query", "body", "headers", "path", "request")
-
-    def __init__(self, request: Request, path: Mapping[str, str], body: object) -> None:
-        self.request = request
-        self.path = path
-        self.body = body
-        # Of each name the first, as FastAPI takes it.
-        self.headers: dict[bytes, bytes] = dict(reversed(request.scope["headers"]))
-        self._query: Mapping[str, str] | None = None
-
-    @property
-    def query(self) -> Mapping[str, str]:
-        """The query's parameters."""
-        if self._query is None:
-            self._query = self.request.query_params if self.request.scope["query_string"] else {}
-        return self._query
-
-
-Reader: TypeAlias = Callable[[Arrival], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +43,7 @@ class _Step:
 
 
 class Plan:
-    """How one route is served. Raises _OwnWay when it cannot be."""
+    """How one route is served. Raises OwnWay when it cannot be."""
 
     def __init__(self, route: APIRoute) -> None:
         self.route = route
@@ -99,7 +68,7 @@ class Plan:
             dependant.concurrency,
         )
         if any(unknown) or not dependant.use_cache or call is None or not _is_coroutine(call):
-            raise _OwnWay
+            raise OwnWay
         if call in self._numbers:
             return self._numbers[call]
         uses = [
@@ -108,9 +77,9 @@ class Plan:
             if not _says_nothing(each)
         ]
         params = (*dependant.path_params, *dependant.query_params, *dependant.header_params)
-        readers = [(field.name, _reader(field)) for field in params]
+        readers = [(field.name, reader(field)) for field in params]
         if dependant.body_params:
-            readers.append((dependant.body_params[0].name, _whole_body(dependant.body_params[0])))
+            readers.append((dependant.body_params[0].name, whole_body(dependant.body_params[0])))
         self._tells |= dependant.response_param_name is not None
         self._numbers[call] = len(self._steps)
         self._steps.append(
@@ -125,7 +94,7 @@ class Plan:
         return self._numbers[call]
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, or raise _OwnWay before anything was called."""
+        """Serve a request, or raise OwnWay before anything was called."""
         request = Request(scope, receive, send)
         body = await self._read(request) if self._body else None
         arrival = Arrival(request, scope["path_params"], body)
@@ -149,11 +118,11 @@ class Plan:
         """Return the body's JSON."""
         kinds = [value for name, value in request.scope["headers"] if name == b"content-type"]
         if [kind.partition(b";")[0] for kind in kinds] != [JSON] or not await request.body():
-            raise _OwnWay
+            raise OwnWay
         try:
             return await request.json()
         except (ValueError, RecursionError):
-            raise _OwnWay from None
+            raise OwnWay from None
 
     async def _answer(
         self, result: object, told: Response | None, request: Request, send: Send
@@ -201,7 +170,7 @@ class CompiledRoutes:
 
         try:
             await plan.serve(scope, replay or receive, told)
-        except _OwnWay:
+        except OwnWay:
             await self._app(scope, replay.again if replay else receive, send)
         except Exception as error:
             if begun:
@@ -295,12 +264,12 @@ def _plans(app: FastAPI, routers: Iterable[APIRouter]) -> Iterable[tuple[APIRout
         if isinstance(route, APIRoute):
             try:
                 yield route, None if app.router.dependencies else Plan(route)
-            except _OwnWay:
+            except OwnWay:
                 yield route, None
 
 
 def _plain_answer(route: APIRoute) -> Field:
-    """Return the response's field if the answer is its JSON; else raise _OwnWay."""
+    """Return the response's field if the answer is its JSON; else raise OwnWay."""
     shaped = (
         route.response_model_include,
         route.response_model_exclude,
@@ -310,92 +279,20 @@ def _plain_answer(route: APIRoute) -> Field:
     )
     usual = isinstance(route.response_class, DefaultPlaceholder) and route.response_model_by_alias
     if any(shaped) or not usual or route.response_field is None or route.status_code in _NO_BODY:
-        raise _OwnWay
+        raise OwnWay
     return route.response_field
 
 
 def _body_of(route: APIRoute) -> Field | None:
-    """Return the one parameter that the body is, if there is one; raise _OwnWay if it is more."""
+    """Return the one parameter that the body is, if there is one; raise OwnWay if it is more."""
     field = route.body_field
     if field is None:
         return None
     plain = isinstance(field.field_info, Body) and not isinstance(field.field_info, Form | File)
     embedded = getattr(field.field_info, "embed", None)
     if not plain or [field] != route.dependant.body_params or embedded:
-        raise _OwnWay
+        raise OwnWay
     return field
-
-
-def _whole_body(field: Field) -> Reader:
-    def read(arrival: Arrival) -> object:
-        return _valid(field, arrival.body)
-
-    return read
-
-
-def _reader(field: Field) -> Reader:
-    """Return what reads one parameter from the path, the query or a header."""
-    info = field.field_info
-    if not _is_scalar(info.annotation) or not isinstance(info.validation_alias, str | None):
-        raise _OwnWay
-    name = info.validation_alias or field.alias
-    check = _as_it_is if info.annotation in _TEXT and not info.metadata else _valid
-    if isinstance(info, Path):
-        return lambda arrival: check(field, arrival.path[name])
-    required = info.is_required()
-    default = None if required else info.get_default(call_default_factory=False)
-    if not required and (info.default_factory or not isinstance(default, SCALARS)):
-        raise _OwnWay
-    if info.validate_default:
-        raise _OwnWay
-    if isinstance(info, Header):
-        find = _header(name.lower().encode("latin-1"))
-    elif isinstance(info, Query):
-        find = _query(name)
-    else:
-        raise _OwnWay
-
-    def read(arrival: Arrival) -> object:
-        value = find(arrival)
-        if value is not None:
-            return check(field, value)
-        if required:
-            raise _OwnWay
-        return default
-
-    return read
-
-
-def _header(name: bytes) -> Callable[[Arrival], str | None]:
-    def find(arrival: Arrival) -> str | None:
-        value = arrival.headers.get(name)
-        return None if value is None else value.decode("latin-1")
-
-    return find
-
-
-def _query(name: str) -> Callable[[Arrival], str | None]:
-    return lambda arrival: arrival.query.get(name)
-
-
-def _as_it_is(_: Field, value: object) -> object:
-    return value
-
-
-def _valid(field: Field, value: object) -> object:
-    checked, errors = field.validate(value, {})
-    if errors:
-        raise _OwnWay
-    return checked
-
-
-def _is_scalar(annotation: object) -> bool:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return _is_scalar(get_args(annotation)[0])
-    if origin in {Union, UnionType}:
-        return all(_is_scalar(each) for each in get_args(annotation))
-    return isinstance(annotation, type) and issubclass(annotation, SCALARS)
 
 
 def _is_coroutine(call: Callable[..., Any]) -> bool:

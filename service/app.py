@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.api import documentation, health, problems
 from service.api.access import Access, Gate, Tokens, TokensError, describe
+from service.api.application import Application
 from service.api.compiled import include
 from service.api.layer import RequestLayer
 from service.database import Database, DatabaseOptions, EndpointOptions, RetryPolicy
@@ -80,7 +81,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
             logger.exception("the application could not start, or stop")
             raise
 
-    app = FastAPI(
+    app = Application(
         title="Holdfast",
         version="0.1.0",
         description=DESCRIPTION,
@@ -88,7 +89,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Asked about with every request; the service's metrics and log are its own.
+        # The service's metrics and log are its own.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings

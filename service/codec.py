@@ -11,12 +11,14 @@ class Json(Generic[T]):
     """Writes values of one type. A newer version of the type must read what older ones wrote."""
 
     def __init__(self, kind: type[T]) -> None:
-        self._adapter = TypeAdapter[T](kind)
+        adapter = TypeAdapter[T](kind)
+        self._dump = adapter.serializer.to_json
+        self._load = adapter.validate_json
 
     def dump(self, value: T, /) -> str:
         """Return the value's JSON."""
-        return self._adapter.dump_json(value).decode()
+        return self._dump(value).decode()
 
     def load(self, text: str, /) -> T:
         """Return the value. Raises ValidationError when it is not of the type."""
-        return self._adapter.validate_json(text)
+        return self._load(text)

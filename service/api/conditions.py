@@ -71,6 +71,8 @@ def strong(tags: list[str]) -> list[str] | None:
 
 def known(tags: list[str], etag: str) -> bool:
     """Say whether one of these tags is `etag` when compared weakly: `W/` does not count."""
+    if not tags:  # as nearly always
+        return False
     return tags == [ANY] or quote(etag) in [tag.removeprefix(WEAK) for tag in tags]
 
 

@@ -49,11 +49,18 @@ async def _seen(
         ),
     ] = None,
 ) -> ConsistencyToken | None:
-    text = request.cookies.get(COOKIE) if header is None else header
+    text = _cookie(request) if header is None else header
     return None if text is None else ConsistencyToken.parse(text)
 
 
 Seen = Annotated[ConsistencyToken | None, Depends(_seen)]
+
+
+def _cookie(request: Request) -> str | None:
+    """Return the token in the request's cookies; few requests have any."""
+    if all(name != b"cookie" for name, _ in request.scope["headers"]):
+        return None
+    return request.cookies.get(COOKIE)
 
 
 class Announcer:
@@ -62,7 +69,7 @@ class Announcer:
     def __init__(self, request: Request, response: Response) -> None:
         preferences = request.headers.get("Prefer", "").lower()
         self._asked = PREFERENCE in [each.strip() for each in preferences.split(",")]
-        self._has_cookie = COOKIE in request.cookies
+        self._has_cookie = _cookie(request) is not None
         self._response = response
 
     def __call__(self, written: Written[T]) -> T:

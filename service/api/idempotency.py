@@ -12,7 +12,7 @@ body; a JSON body counts by its values, not by its spaces or the order of its me
 
 import json
 import re
-import uuid
+import secrets
 from contextlib import suppress
 from typing import Annotated
 
@@ -72,7 +72,7 @@ async def _idempotency_key(
     found = request.headers.getlist(NAME)
     if len(found) > 1:
         raise _bad()
-    key = parse(found[0]) if found else uuid.uuid4().hex
+    key = parse(found[0]) if found else secrets.token_hex(16)
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     record = current_record()
     record.idempotency_key = quote(key)

@@ -9,7 +9,11 @@ def bounded(receive: Receive, scope: Scope, limit: int) -> Receive:
 
     It ends as the body is being read. The server lets no more through than was declared.
     """
-    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    declared = b""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            declared = value
+            break
     got = int(declared) if declared.isdigit() else 0
     if declared and got <= limit:
         return receive

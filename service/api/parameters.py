@@ -6,16 +6,21 @@ when its reader is made; a value that is refused, when it is read.
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.params import Header, Path, Query
+from pydantic import TypeAdapter, ValidationError
 
 Field: TypeAlias = Any  # FastAPI's ModelField, which is no public type
 
 SCALARS = (str, int, float, bool, Enum, NoneType)
 _TEXT = (str, str | None)  # nothing to validate, unless there are constraints
+_QUERY_MOST = 64  # bytes of a query that is kept in mind: most are the same few
+_QUERIES = 512
 
 
 class OwnWay(Exception):  # noqa: N818 - no error: `compiled` catches it
@@ -39,8 +44,27 @@ class Arrival:
     def query(self) -> Mapping[str, str]:
         """The query's parameters."""
         if self._query is None:
-            self._query = self.request.query_params if self.request.scope["query_string"] else {}
+            sent = self.request.scope["query_string"]
+            self._query = _seen(sent) if len(sent) <= _QUERY_MOST else _parsed(sent)
         return self._query
+
+
+def _parsed(query: bytes) -> Mapping[str, str]:
+    """Return a query's parameters, of each name the last, as Starlette reads them."""
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
+
+
+_seen = lru_cache(maxsize=_QUERIES)(_parsed)
+
+
+def adapter_of(field: Field) -> TypeAdapter[Any]:
+    """Return the validator and serializer that FastAPI made for a field.
+
+    It has them for itself; its own methods put errors into words, for which no request of a plan
+    waits.
+    """
+    adapter: TypeAdapter[Any] = field._type_adapter  # noqa: SLF001 - see above
+    return adapter
 
 
 Reader: TypeAlias = Callable[[Arrival], Any]
@@ -48,11 +72,8 @@ Reader: TypeAlias = Callable[[Arrival], Any]
 
 def whole_body(field: Field) -> Reader:
     """Return what reads the parameter that the body is."""
-
-    def read(arrival: Arrival) -> object:
-        return _valid(field, arrival.body)
-
-    return read
+    check = _checker(field)
+    return lambda arrival: check(arrival.body)
 
 
 def reader(field: Field) -> Reader:
@@ -61,9 +82,10 @@ def reader(field: Field) -> Reader:
     if not _is_scalar(info.annotation) or not isinstance(info.validation_alias, str | None):
         raise OwnWay
     name = info.validation_alias or field.alias
-    check = _as_it_is if info.annotation in _TEXT and not info.metadata else _valid
+    plain = info.annotation in _TEXT and not info.metadata
+    check = None if plain else _checker(field)
     if isinstance(info, Path):
-        return lambda arrival: check(field, arrival.path[name])
+        return _reader(lambda arrival: arrival.path[name], check)
     required = info.is_required()
     default = None if required else info.get_default(call_default_factory=False)
     if not required and (info.default_factory or not isinstance(default, SCALARS)):
@@ -77,10 +99,23 @@ def reader(field: Field) -> Reader:
     else:
         raise OwnWay
 
+    return _reader(find, check, required=required, default=default)
+
+
+def _reader(
+    find: Callable[[Arrival], str | None],
+    check: Callable[[object], Any] | None,
+    *,
+    required: bool = True,
+    default: object = None,
+) -> Reader:
+    if check is None and not required and default is None:
+        return find
+
     def read(arrival: Arrival) -> object:
         value = find(arrival)
         if value is not None:
-            return check(field, value)
+            return value if check is None else check(value)
         if required:
             raise OwnWay
         return default
@@ -100,15 +135,17 @@ def _query(name: str) -> Callable[[Arrival], str | None]:
     return lambda arrival: arrival.query.get(name)
 
 
-def _as_it_is(_: Field, value: object) -> object:
-    return value
+def _checker(field: Field) -> Callable[[object], Any]:
+    """Return what validates a value as FastAPI would; it raises OwnWay where that finds errors."""
+    validate = adapter_of(field).validator.validate_python
 
+    def check(value: object) -> object:
+        try:
+            return validate(value, from_attributes=True)
+        except ValidationError:
+            raise OwnWay from None
 
-def _valid(field: Field, value: object) -> object:
-    checked, errors = field.validate(value, {})
-    if errors:
-        raise OwnWay
-    return checked
+    return check
 
 
 def _is_scalar(annotation: object) -> bool:

@@ -35,7 +35,7 @@ RECORD = (
 POSITION = "SELECT commit_position('300 s', '100 ms')"
 _TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
 NO_TIMELINE = 0  # a standby's: it has replayed the position on whichever
-_FINGERPRINT = 4  # bytes of a history's id, which is random
+_FINGERPRINT = 8  # hexadecimal digits of a history's id, which is random: its first four bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class Record:
         )
 
 
-def position_of(segment: str | None, lsn: int, history: UUID | None = None) -> Position:
+def position_of(segment: str | None, lsn: int, history: UUID | str | None = None) -> Position:
     """Return the position in a segment of the WAL (none: a standby), of a history with an id."""
     return Position(
         int(segment[:_TIMELINE_DIGITS], 16) if segment else NO_TIMELINE,
         lsn,
-        int.from_bytes(history.bytes[:_FINGERPRINT]) if history else 0,
+        int(str(history)[:_FINGERPRINT], 16) if history else 0,
     )
 
 
@@ -99,5 +99,5 @@ def commit_of(said: str, *, local: bool) -> Commit:
     segment, lsn, alone, *history = said.split(" ")
     return Commit(
         local=local or alone == "t",
-        position=position_of(segment, int(lsn), *map(UUID, history)),
+        position=position_of(segment, int(lsn), *history),
     )

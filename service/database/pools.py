@@ -138,16 +138,21 @@ class Pool:
         """
         return Loan(self, deadline)
 
-    async def take(self, deadline: Deadline) -> tuple[Session, Link]:
-        """Take a session for a loan."""
+    def take(self, deadline: Deadline) -> Session | None:
+        """Take an idle session for a loan, if there is one, and time to use it."""
+        return None if self._closed or deadline.remaining() <= 0 else self._take()
+
+    async def wait(self, deadline: Deadline) -> Session:
+        """Wait for a session for a loan."""
         try:
-            session = await self._acquire(deadline)
+            return await self._turn(deadline)
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             raise
-        return session, Link(
-            session, deadline, self._options.statement_timeout, self.role, self._bounds
-        )
+
+    def link(self, session: Session, deadline: Deadline) -> Link:
+        """Return what a loan's block gets to see of its session."""
+        return Link(session, deadline, self._options.statement_timeout, self.role, self._bounds)
 
     def give_back(self, session: Session, link: Link, error: BaseException | None) -> None:
         """End a loan; `error` is what its block raised."""
@@ -170,17 +175,12 @@ class Pool:
             if not isinstance(error, NotWritable):
                 self.endpoint.lost(error)
 
-    async def _acquire(self, deadline: Deadline) -> Session:
+    async def _turn(self, deadline: Deadline) -> Session:
         if self._closed:
             raise _stopping()
         bound = min(self._options.acquire_timeout, deadline.remaining())
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
-        if (session := self._take()) is not None:  # so nobody waits: see `_look`
-            return session
-        return await self._wait(bound)
-
-    async def _wait(self, bound: float) -> Session:
         waiter = self._queue.join(current_caller().name)
         message = f"No connection was free, or could be opened, within {bound:.1f} s"
         exhausted = partial(PoolExhausted, message, kind="exhausted")
@@ -222,6 +222,8 @@ class Pool:
 
         So nobody waits while a session is idle.
         """
+        if self._queue.empty:
+            return
         while (waiter := self._queue.first()) is not None:
             session = self._take()
             if session is None:
@@ -300,7 +302,9 @@ class Loan:
         self._deadline = deadline
 
     async def __aenter__(self) -> Link:
-        self._session, self._link = await self._pool.take(self._deadline)
+        # So nobody waits while a session is idle: see `_look`.
+        self._session = self._pool.take(self._deadline) or await self._pool.wait(self._deadline)
+        self._link = self._pool.link(self._session, self._deadline)
         return self._link
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:

@@ -141,9 +141,14 @@ def retry_on_failover(
             database = self.database
             policy = database.retry_policy
             with database.admission.admit(), unit_of_work(policy.deadline) as unit:
-                most = policy.attempts if attempts is None else min(attempts, policy.attempts)
-                course = _Attempts(unit, policy, database.observer, fits, most)
-                return await course.run(partial(method, self, *args, **kwargs))
+                database.observer.attempt(1)
+                try:  # the first attempt without what only another one needs
+                    return await method(self, *args, **kwargs)
+                except DatabaseError as error:
+                    most = policy.attempts if attempts is None else min(attempts, policy.attempts)
+                    course = _Attempts(unit, policy, database.observer, fits, most)
+                    wait = course.wait_after(error)
+                return await course.go_on(wait, partial(method, self, *args, **kwargs))
 
         return whole
 
@@ -166,29 +171,29 @@ class _Attempts:
         self._observer = observer
         self._fits = fits
         self._most = most
-        self._number = 0
+        self._number = 1  # of the last attempt
         self._faults = 0  # of the driver
         self._met: dict[type[TransientError], Deadline] = {}  # when patience ends, by failure
 
-    async def run(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Call until it succeeds, or raise what the caller shall get."""
+    async def go_on(self, wait: float, call: Callable[[], Awaitable[R]]) -> R:
+        """Call, after `wait` seconds, until it succeeds; or raise what the caller shall get."""
         while True:
+            await asyncio.sleep(wait)
             self._number += 1
             self._observer.attempt(self._number)
             try:
                 return await call()
-            except TransientError as error:
-                if not self._fits(error):
-                    raise self._unit.in_doubt or error from error.__cause__
-                wait = self._next(error)
             except DatabaseError as error:
-                if self._unit.in_doubt is None:
-                    raise
-                raise self._unit.in_doubt from error
-            await asyncio.sleep(wait)
+                wait = self.wait_after(error)
 
-    def _next(self, error: TransientError) -> float:
-        """Return the seconds until the next attempt; raise when there shall be none."""
+    def wait_after(self, error: DatabaseError) -> float:
+        """Return the seconds from a failure to the next attempt; raise when there shall be none."""
+        if not isinstance(error, TransientError):
+            if self._unit.in_doubt is None:
+                raise error
+            raise self._unit.in_doubt from error
+        if not self._fits(error):
+            raise self._unit.in_doubt or error from error.__cause__
         wait = self._policy.wait(error, self._number, self._left(error))
         self._faults += error.kind == DRIVER_FAULT
         if self._number >= self._most or self._faults >= FAULTS_MOST or wait is None:

@@ -125,8 +125,9 @@ class Database:
         lifetime = self._options.key_lifetime
         attempt = KeyedWrite(key, codec, effect, lifetime, self.observer).attempt
         try:
-            async with self._write.lend(self.deadline()) as link:
-                written = await attempt(link, unit or UnitOfWork(self.deadline()))
+            deadline = self.deadline(unit)
+            async with self._write.lend(deadline) as link:
+                written = await attempt(link, unit or UnitOfWork(deadline))
                 self._write.endpoint.served()
         except CommitInDoubt as error:
             if unit is None:
@@ -148,7 +149,7 @@ class Database:
         DatabaseError; CommitInDoubt alone leaves open whether the block's effect was applied.
         """
         self.observer.routed(Route.WRITE)
-        async with self._write.lend(self.deadline()) as link:
+        async with self._write.lend(self.deadline(current_unit())) as link:
             async with rolled_back_on_error(link):
                 await link.begin()
                 yield WriteConnection(link)
@@ -211,9 +212,8 @@ class Database:
     def _send_away(self, caller: str, error: DatabaseError) -> bool:
         return any(pool.send_away(caller, error) for pool in self.pools)
 
-    def deadline(self) -> Deadline:
+    def deadline(self, unit: UnitOfWork | None) -> Deadline:
         """Return the deadline of the unit of work at hand, or one that begins now."""
-        unit = current_unit()
         return Deadline.after(self.retry_policy.deadline) if unit is None else unit.deadline
 
 
@@ -237,7 +237,7 @@ class _Reading:
 
     async def __aenter__(self) -> ReadConnection:
         database, unit = self._database, current_unit()
-        deadline = database.deadline()
+        deadline = database.deadline(unit)
         database.observer.routed(Route.READ)
         ahead = unit is not None and unit.ahead
         borrowed = None if ahead else await database.borrow_reader(deadline, self._after)

@@ -158,6 +158,7 @@ def server_settings(options: DatabaseOptions, role: Role) -> dict[str, str]:
         "application_name": f"{options.application_name}/{role}",
         "client_encoding": "UTF8",
         "TimeZone": "UTC",
+        "DateStyle": "ISO",  # of times that a statement wants as text
         "statement_timeout": milliseconds,
         # A service that vanished in the middle of a transaction must not keep its locks.
         "idle_in_transaction_session_timeout": milliseconds,

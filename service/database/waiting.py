@@ -47,6 +47,11 @@ class WaitQueue:
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
+    @property
+    def empty(self) -> bool:
+        """Whether nobody has a place."""
+        return not self._lines
+
     def join(self, caller: str = "") -> Waiter:
         """Take a place at the end of the caller's line."""
         if self._loop is None:
@@ -71,7 +76,11 @@ class WaitQueue:
 
     def first(self) -> Waiter | None:
         """Return whose turn it is, of those who still wait."""
-        return next((each for each in self._waiters() if not each.turn.done()), None)
+        for line in self._lines.values():  # no generator: asked for with every session
+            for waiter in line:
+                if not waiter.turn.done():
+                    return waiter
+        return None
 
     def first_without_attempt(self) -> Waiter | None:
         """Return the first of those for whom no session is being opened yet."""

@@ -40,6 +40,7 @@ class Journal:
             "path": scope["path"][:PATH_MOST],
             "status": status,
             "milliseconds": round(seconds * 1000, 2),
+            "request_id": record.request_id,
         }
         if record.route is not None:
             details["route"] = record.route

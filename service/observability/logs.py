@@ -48,7 +48,8 @@ class Output:
     def identity(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
         """Say whose line it is."""
         event["instance"] = self.instance
-        event.setdefault("request_id", current_record().request_id or None)
+        if "request_id" not in event:
+            event["request_id"] = current_record().request_id or None
         return event
 
 

@@ -15,7 +15,8 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import ResponseValidationError
 
 from service.api import compiled
-from service.api.compiled import Plan, include
+from service.api.compiled import include
+from service.api.plans import Plan
 from service.app import create_app
 from service.database import Written
 from service.database.commit import Commit, Position

@@ -54,6 +54,7 @@ NUMBERS = {
     "APP_LOG_FILES": ((range(2, 1001),), "a number of files, 2 to 1000"),
     "CERTIFICATE_SECONDS": ((range(30, 10**9),), "a number of seconds, 30 or more"),
     "CA_SECONDS": ((range(90, 10**9),), "a number of seconds, 90 or more"),
+    "RATE_LIMIT": ((range(10**6),), "a number of requests a second; 0: no rate"),
 }
 """Settings that are numbers: which ones, and the same in words."""
 

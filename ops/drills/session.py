@@ -77,7 +77,7 @@ class Session:
     ) -> None:
         """Share `plan`'s rates, times `load`, among clients; `whole` is what to come back to.
 
-        More than the plan's rates goes to the virtual IP: the edge bounds a client's rate.
+        More than the plan's rates goes to the virtual IP: RATE_LIMIT would bound it at the edge.
         """
         self._whole = whole
         url = f"http://{cluster.vip()}" if load > 1 else plan.base_url

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 WRITES_PER_SECOND = 20.0
 READS_PER_SECOND = 75.0
 """A third of what two cores do, this client included: what a pause piles up must be worked off
-while more arrives, and while a node is made new. With the reserve below, still less than the edge
-lets one client have."""
+while more arrives, and while a node is made new."""
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 """Parts of those rates that are tried until the machine can keep one on a healthy stack."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import time
 import uuid
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import httpx
@@ -29,6 +31,9 @@ from tests.stack.support import (
     sql,
     wait_until,
 )
+from tests.stack.test_flood import CROWD
+from tests.stack.test_hostile import ATTACK_LIMIT
+from tests.stack.test_logs import MOST, ask, said_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,6 +214,25 @@ async def test_a_rate_belongs_to_a_token() -> None:
     assert {status for _, status in answers} == {"404"}
     *hasty, calm = (seconds for seconds, _ in answers)
     assert max(hasty) > calm + 0.5
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_client_over_its_rate_is_no_news() -> None:
+    """Hundreds of requests that are slowed down leave no line each, at the edge or behind it."""
+    moment = datetime.now(UTC)
+    answers = ask(4 * RATE, at_once=100)
+    assert None not in answers
+    for container in (cluster.EDGE, *cluster.PROXIES):
+        assert len(said_since(container, moment)) <= MOST, container
+
+
+@pytest.mark.usefixtures("locked")
+def test_past_a_rate_only_the_surplus_is_refused() -> None:
+    """2,500 requests of one address at the same time: 2,000 wait their turn, the others get 429."""
+    code = CROWD.replace("LIMIT", str(ATTACK_LIMIT))
+    answers = dict(ast.literal_eval(docker("exec", "psql-client", "python3", "-c", code)))
+    assert set(answers) == {(200, False), (429, True)}, answers
+    assert answers[200, False] >= 2000, answers
 
 
 async def _ask(token: str) -> tuple[float, str]:

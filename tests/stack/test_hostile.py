@@ -1,8 +1,8 @@
-"""Hostile input, slow clients and a flood: each a 4xx with a problem, and nobody else notices."""
+"""Hostile input and slow clients: each a 4xx with a problem, and nobody else notices."""
 
 from __future__ import annotations
 
-import ast
+import functools
 import json
 import math
 import socket
@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ops import cluster
-from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, docker, new_user, read_back
+from tests.stack.support import BASE_URL, CLIENT_TIMEOUT, new_user, read_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,48 +187,6 @@ print("begun", flush=True)
 asyncio.run(main())
 """
 
-FLOOD = """
-import asyncio
-REQUEST = b"GET /api/users?limit=1 HTTP/1.1\\r\\nHost: flood\\r\\n%s\\r\\n"
-async def one(pretends):
-    request = REQUEST % (b"Authorization: Bearer %d\\r\\n" % pretends if pretends else b"")
-    while True:
-        try:
-            reader, writer = await asyncio.open_connection("vip-access", 8080)
-            while True:
-                writer.write(request * 50)
-                await writer.drain()
-                if not await reader.read(1 << 20):
-                    break
-        except OSError:
-            await asyncio.sleep(0.1)
-async def main():
-    async with asyncio.timeout(LIMIT):
-        await asyncio.gather(*(one(n if n % 2 else 0) for n in range(200)))
-print("begun", flush=True)
-asyncio.run(main())
-"""
-"""Half of it as itself, half as a crowd: with a token a connection, which nobody has made."""
-
-
-CROWD = """
-import asyncio, collections
-REQUEST = b"GET /api/users?limit=1 HTTP/1.1\\r\\nHost: crowd\\r\\nConnection: close\\r\\n\\r\\n"
-async def one(answers, together):
-    reader, writer = await asyncio.open_connection("vip-access", 8080)
-    await together.wait()
-    writer.write(REQUEST)
-    head, _, body = (await reader.read(-1)).partition(b"\\r\\n\\r\\n")
-    writer.close()
-    answers[int(head.split()[1]), b"application/problem+json" in head] += 1
-async def main():
-    answers, together = collections.Counter(), asyncio.Barrier(2500)
-    async with asyncio.timeout(LIMIT):
-        await asyncio.gather(*(one(answers, together) for _ in range(2500)))
-    print(sorted(answers.items()))
-asyncio.run(main())
-"""
-
 
 @contextmanager
 def attack(script: str) -> Iterator[subprocess.Popen[str]]:
@@ -269,30 +227,33 @@ def p99(watched: float = ROUND) -> float:
     return sorted(times)[math.ceil(len(times) * 0.99) - 1]
 
 
+@functools.cache
+def quiet() -> float:
+    """Return what it sees when nobody attacks: measured before the first attack."""
+    return p99()
+
+
 def failed_checks() -> dict[str, str]:
     """Return how often each server has failed its health check and was taken out."""
     return {f"{row['pxname']}/{row['svname']}": row["chkdown"] for row in cluster.backends()}
 
 
-@pytest.mark.parametrize("script", [TRICKLE, FLOOD], ids=["slow clients", "a flood"])
-def test_a_well_behaved_client_does_not_notice(script: str) -> None:
-    """Of 1,000 connections that trickle, and of one address that sends all it can."""
-    quiet = max(p99(), FLOOR)
+def unmoved(script: str, what: str, worst: float = WORSE) -> None:
+    """Attack; assert that a well-behaved client's p99 grows by no more than that many times."""
+    bound = worst * max(quiet(), FLOOR)
     before = failed_checks()
     with attack(script) as attacker:
         p99(UNDER_WAY)
         # Something else on the machine may disturb one round; an attack that works disturbs all.
         seen = []
-        while len(seen) < ROUNDS and (not seen or seen[-1] >= WORSE * quiet):
+        while len(seen) < ROUNDS and (not seen or seen[-1] >= bound):
             seen.append(p99())
+        print(f"p99 quiet {quiet():.3f} s, beside {what} {seen}, at most {bound:.3f}")
         assert attacker.poll() is None, "the attack ended before its measurement"
-        assert seen[-1] < WORSE * quiet, f"quiet {quiet:.3f} s, attacked {seen}"
+        assert seen[-1] < bound, f"quiet {quiet():.3f} s, attacked {seen}"
     assert failed_checks() == before
 
 
-def test_of_too_many_at_once_only_the_surplus_is_refused() -> None:
-    """2,500 requests of one address at the same time: 2,000 wait their turn, the others get 429."""
-    code = CROWD.replace("LIMIT", str(ATTACK_LIMIT))
-    answers = dict(ast.literal_eval(docker("exec", "psql-client", "python3", "-c", code)))
-    assert set(answers) == {(200, False), (429, True)}, answers
-    assert answers[200, False] >= 2000, answers
+def test_slow_clients_are_not_noticed() -> None:
+    """1,000 connections that trickle."""
+    unmoved(TRICKLE, "slow clients")

@@ -27,6 +27,7 @@ HOST = "172.30.0.1"  # this machine, as the stack's network has it
 SHIFT = 10_000  # the second nginx listens on the first one's ports, plus this
 KEY = {"Idempotency-Key": '"5f1c6a52-6f0c-4f0e-9a3e-0c8f6a1e7b11"'}
 CONFIGURATION = "/tmp/second.conf"  # noqa: S108 - in the container
+SERVERS, OTHERS = "/tmp/servers.conf", "/tmp/second-servers.conf"  # noqa: S108 - the same
 WRITES = ("POST", "PATCH", "PUT", "DELETE")
 
 
@@ -47,11 +48,12 @@ class Dying:
 def second_nginx(port: int) -> Iterator[str]:
     """Run the deployed file once more, passing requests to `port` of this machine."""
     text = docker("exec", "vip-access", "cat", "/etc/nginx/nginx.conf")
-    text = text.replace("172.30.0.100:80 ", f"{HOST}:{port} ")
-    text = text.replace("172.30.0.100:80;", f"{HOST}:{port};").replace("nginx.pid", "second.pid")
+    text = text.replace(SERVERS, OTHERS).replace("nginx.pid", "second.pid")
     listens = re.compile(r"listen (\S+:)?(\d+)")
     text = listens.sub(lambda at: f"listen {at[1] or ''}{int(at[2]) + SHIFT}", text)
     docker("exec", "vip-access", "sh", "-c", f"cat >{CONFIGURATION} <<'END'\n{text}\nEND")
+    there = f"sed 's/ 172.30.0.100:80 / {HOST}:{port} /' {SERVERS} >{OTHERS}"
+    docker("exec", "vip-access", "sh", "-c", there)
     docker("exec", "--detach", "vip-access", "nginx", "-c", CONFIGURATION)
     try:
         yield f"http://{address('vip-access')}:{8080 + SHIFT}"

@@ -21,6 +21,7 @@ COMPOSE = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 HAPROXY = (ROOT / "deploy/haproxy/haproxy.cfg").read_text()
 NGINX = (ROOT / "deploy/nginx/nginx.conf").read_text()
+EDGE = (ROOT / "deploy/nginx/entrypoint").read_text()
 
 DOCKERS_OWN = 10  # seconds before SIGKILL where a service does not say
 UVICORN = 0.3  # seconds between its looks, while it stops
@@ -126,3 +127,31 @@ def test_a_proxy_is_gone_before_it_is_killed() -> None:
 def test_the_service_closes_idle_connections_last() -> None:
     """Else HAProxy could send a request on one that is just being closed."""
     assert haproxy("frontend http", "http-keep-alive") < KEEP_ALIVE
+
+
+def kept(name: str) -> int:
+    """Return the number of a directive of nginx's connections to the virtual IP."""
+    found = re.search(rf"upstream patient {{.*?^ +{name} (\d+)s?;", NGINX, re.DOTALL | re.MULTILINE)
+    assert found, name
+    return int(found[1])
+
+
+def test_the_edge_closes_idle_connections_first() -> None:
+    """Else each that HAProxy closes just then would cost a request a second try."""
+    assert kept("keepalive_timeout") < haproxy("frontend http", "http-keep-alive")
+
+
+def test_all_kept_connections_dead_leave_a_request_its_tries() -> None:
+    """Each takes an entry of the list, as each try does; who finds none left is answered 502."""
+    listed = re.search(r"^seq (\d+) .*>/tmp/servers.conf$", EDGE, re.MULTILINE)
+    tries = re.search(r"^ +proxy_next_upstream_tries (\d+);", NGINX, re.MULTILINE)
+    assert listed
+    assert tries
+    assert int(listed[1]) >= kept("keepalive") + int(tries[1])
+
+
+def test_what_nobody_acknowledges_is_given_up_while_it_may_be_tried_again() -> None:
+    """Linux makes 200 ms of tcp_retries2, doubled for each, and looks when it sends again."""
+    retries = SERVICES["vip-access"]["sysctls"]["net.ipv4.tcp_retries2"]
+    given_up = 0.2 * (2 ** (retries + 1) - 1)
+    assert 2 * given_up < nginx("proxy_next_upstream_timeout")

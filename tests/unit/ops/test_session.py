@@ -124,7 +124,7 @@ def test_the_plain_and_the_careful_client_share_the_load() -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_more_than_the_plan_goes_past_the_edge() -> None:
-    """The edge bounds a client's rate."""
+    """A rate at the edge would bound it."""
     Session(PLAN, load=2.0, clients={"one": CARELESS})
     (plan,) = (load.plan for load in Load.all)
     assert (plan.writes_per_second, plan.reads_per_second) == (80, 200)

@@ -37,6 +37,27 @@ async def service(stack: EmbeddedStack, database: str) -> AsyncIterator[Service]
         yield running
 
 
+@pytest.mark.parametrize("style", ["German, DMY", "SQL, MDY", "Postgres, MDY"])
+async def test_times_are_the_same_however_the_database_writes_them(
+    stack: EmbeddedStack, database: str, style: str
+) -> None:
+    """To the microsecond, in UTC; with none, too."""
+    settings = {"datestyle": style, "timezone": "Asia/Kathmandu"}
+    async with superuser(stack, database) as admin:
+        for name, value in settings.items():
+            await admin.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")
+        await admin.execute(
+            "TRUNCATE users; INSERT INTO users (email, name, created_at, updated_at) VALUES "
+            "('a@example.com', 'a', '2026-03-01 00:15:00.000001+05:45', '1969-12-31 23:59:59Z')"
+        )
+    stack.wait_replayed()
+    async with running_service(database, stack.primary.port, stack.standby.port) as running:
+        (user,) = (await running.client.get("/api/users")).json()["items"]
+        assert user["created_at"] == "2026-02-28T18:30:00.000001Z"
+        assert user["updated_at"] == "1969-12-31T23:59:59Z"
+        assert (await running.client.get(f"/api/users/{user['id']}")).json() == user
+
+
 async def page(service: Service, **parameters: Any) -> tuple[list[str], str | None]:  # noqa: ANN401
     """Return the names on a page, and the cursor of the next."""
     response = await service.client.get("/api/users", params=parameters)

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
 	$(BIN)/python -m pytest tests/stack -m "stack and not long"
+
+bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 45)
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")
 	@$(BIN)/python -m benchmarks.writes $(ARGS)

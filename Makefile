@@ -60,6 +60,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/hadolint deploy/*/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	@$(BIN)/python -m ops.audit
+	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	$(BIN)/python -m pytest tests/unit tests/integration
 
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
@@ -78,6 +79,7 @@ test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and dow
 	$(BIN)/python -m pytest tests/stack -m "stack and not long"
 
 bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 45)
+	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")

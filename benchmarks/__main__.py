@@ -47,7 +47,10 @@ def parts(text: str) -> set[str]:
 
 def numbers(text: str) -> tuple[int, ...]:
     """Read a list of numbers of connections."""
-    return tuple(int(word) for word in text.split(","))
+    found = tuple(int(word) for word in text.split(","))
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return found
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

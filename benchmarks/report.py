@@ -18,7 +18,7 @@ TITLES = {
 # Each column's head and width; figures are on the right.
 COLUMNS = (
     *(("workload", -11), ("conns", 5), ("service", -8), ("to control", 16), ("to plain", 16)),
-    *(("req/s", 8), ("p50 ms", 7), ("p99 ms", 8), ("CPU us", 6), ("bad", 6)),
+    *(("req/s", 8), ("p50 ms", 6), ("p99 ms", 7), ("CPU us", 6), ("bad", 8)),
 )
 LEGEND = """\
 to control, to plain: requests/s, Holdfast's divided by the other's, median (range) of the rounds.
@@ -59,8 +59,8 @@ def _row(results: Results, row: Row) -> str:
         row.service,
         *to,
         _number(row.median("rate"), 0),
-        _number(row.median("p50"), 2),
-        _number(row.median("p99"), 2),
+        _latency(row.median("p50")),
+        _latency(row.median("p99")),
         _number(row.median("cpu"), 0),
         f"{row.bad:,}{'!' if row.marked else ''}",
     )
@@ -91,6 +91,10 @@ def _line(*cells: str) -> str:
 
 def _ratio(ratio: Ratio | None) -> str:
     return f"{ratio.median:.2f} ({ratio.least:.2f}-{ratio.most:.2f})" if ratio else ""
+
+
+def _latency(value: float | None) -> str:
+    return _number(value, 2 if value is None or value < 100 else 0)  # noqa: PLR2004
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -147,7 +147,7 @@ class Results:
             "ratios": self.ratios(),
             **about,
             "rows": [row.document() for row in self.rows],
-            **self.figures,
+            "figures": self.figures,
             "not_measured": self.not_measured,
             "notes": self.notes,
         }

@@ -78,7 +78,7 @@ test: check test-stack  ## everything, the real stack included
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
 	$(BIN)/python -m pytest tests/stack -m "stack and not long"
 
-bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 45)
+bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 25)
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}"
 	@$(BIN)/python -m benchmarks $(ARGS)
 

@@ -1,7 +1,7 @@
 """`make bench`: what Holdfast costs beside a control and a plain FastAPI, as ratios.
 
 Prints one table; writes one JSON document. The short form takes less than 3 minutes, `--long`
-about half an hour. It exits with 0 whatever the figures are, with 1 if nothing could be measured.
+25 minutes. It exits with 0 whatever the figures are, with 1 if nothing could be measured.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def numbers(text: str) -> tuple[int, ...]:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--long", action="store_true", help="about half an hour, ten million users")
+    parser.add_argument("--long", action="store_true", help="25 minutes, ten million users")
     parser.add_argument("--json", type=Path, default=DOCUMENT, metavar="FILE",
                         help="where the document goes (default: .holdfast/bench.json)")  # fmt: skip
     parser.add_argument("--only", type=parts, default=set(PARTS), metavar="PARTS",

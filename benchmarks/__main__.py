@@ -32,7 +32,7 @@ PARTS = ("workloads", "clients", "rows", "stack")
 DOCUMENT = services.ROOT / ".holdfast" / "bench.json"
 INTERRUPTED = 130
 
-SHORT = {"rounds": 3, "seconds": 2.0, "users": 200_000, "quiet": 10.0, "clients_rounds": 2}
+SHORT = {"rounds": 3, "seconds": 1.5, "users": 200_000, "quiet": 8.0, "clients_rounds": 2}
 LONG = {"rounds": 5, "seconds": 10.0, "users": 10_000_000, "quiet": 60.0, "clients_rounds": 3}
 WARM_UP_MOST = 0.5  # seconds of each service under each workload before anything is measured
 

@@ -112,7 +112,8 @@ def compare(
 ) -> None:
     """Measure a workload: in each round all services, in an order that rotates."""
     for service in those:
-        window(service, workload, plan.warm_up)
+        if part == "workloads":  # which come first, and warm them all up
+            window(service, workload, plan.warm_up)
         results.row(part, workload.name, workload.connections, service.name)
     for number in range(rounds):
         for service in rotated(those, number):

@@ -264,11 +264,11 @@ def test_the_short_form_fits_into_three_minutes() -> None:
     short = parse([])
     services, four, levels = 3, 4, len(short.clients) * 2
     windows = four * services * (short.rounds * short.seconds + 0.5)
-    windows += levels * 2 * (short.clients_rounds * short.seconds + 0.5)
+    windows += levels * 2 * short.clients_rounds * short.seconds
     windows += 2 * 2 * short.clients_rounds * short.seconds  # 1,000 connections: twice as long
     windows += 2 * (short.rounds * short.seconds + 0.5)
     windows += short.quiet + 4 * short.seconds
-    assert windows < 180
+    assert windows < 150
 
 
 def test_without_wrk_nothing_starts(

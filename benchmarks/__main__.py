@@ -82,6 +82,7 @@ def measure(options: argparse.Namespace) -> tuple[Results, dict[str, object]]:
     """Measure all that was asked for; what cannot be measured is noted with its reason."""
     results = Results()
     about = machine.describe()
+    results.notes.extend(machine.busy(about["machine"]))
     options.clients_rounds = min(options.clients_rounds, options.rounds)
     plan = Plan(
         rounds=options.rounds,
@@ -167,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about["took_seconds"] = round(time.monotonic() - begun, 1)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(results.document(about), indent=2) + "\n")
+    say(machine.headline(about))
     say(table(results))
     say(f"It took {about['took_seconds']:.0f} s; the JSON document is {options.json}.")
     return 0 if results.rows else 1

@@ -15,6 +15,9 @@ from ops import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES_WANTED = 65_536
+WIDTH = 100
+BUSY = 0.5
+"""Processes that want to run, for each core, before anything is measured."""
 
 
 def describe() -> dict[str, Any]:
@@ -32,6 +35,27 @@ def describe() -> dict[str, Any]:
             "wrk": generator.version(),
         },
     }
+
+
+def headline(about: dict[str, Any]) -> str:
+    """Return where and when it was, in a line of 100 columns at most."""
+    here = about["machine"]
+    parts = [
+        f"{about['date'][:10]}, {about['commit']}",
+        f"{here['cores']:g} cores",
+        f"Python {here['python']}",
+        f"PostgreSQL {about.get('postgresql', 'of the stack')}",
+        here["cpu"],
+    ]
+    return "; ".join(parts)[:WIDTH]
+
+
+def busy(here: dict[str, Any]) -> list[str]:
+    """Return a note if other programs had work for the cores when it began."""
+    if here["load_before"] < here["cores"] * BUSY:
+        return []
+    load = f"load {here['load_before']:g} on {here['cores']:g} cores"
+    return [f"The machine was busy before it began: {load}. Ratios may be off."]
 
 
 def cpu_model(text: str) -> str:

@@ -223,6 +223,21 @@ def test_the_processor_has_a_name() -> None:
     assert machine.cpu_model("processor : 0") == machine.platform.machine()
 
 
+def test_a_busy_machine_is_told() -> None:
+    """It has a note if there was work for half of its cores before."""
+    assert machine.busy({"cores": 2.0, "load_before": 0.9}) == []
+    assert "load 1 on 2 cores" in machine.busy({"cores": 2.0, "load_before": 1.0})[0]
+
+
+def test_the_headline_names_the_machine() -> None:
+    """The moment, the commit, and what has an influence; a long name of a processor is cut."""
+    here = {"cores": 2.0, "python": "3.11.7", "cpu": "a processor " * 20}
+    about = {"date": "2026-11-27T19", "commit": "abc", "postgresql": "17.10", "machine": here}
+    assert len(machine.headline(about)) == 100
+    for part in ("2026-11-27, abc", "2 cores", "Python 3.11.7", "PostgreSQL 17.10", "a processor"):
+        assert part in machine.headline(about)
+
+
 def test_room_is_asked_for_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is too little, the part is not begun, and it is said how much it wants."""
     room = space.needed(10_000_000)

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/hadolint deploy/*/Dockerfile
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	@$(BIN)/python -m ops.audit
+	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	$(BIN)/python -m pytest tests/unit tests/integration
 
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
@@ -76,6 +77,10 @@ test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
 	$(BIN)/python -m pytest tests/stack -m "stack and not long"
+
+bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 25)
+	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (ARGS="--rounds 6")
 	@$(BIN)/python -m benchmarks.writes $(ARGS)

@@ -16,10 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,9 +26,11 @@ from unittest.mock import patch
 
 import uvloop
 
+from benchmarks.services import migrate
+from benchmarks.workloads import rotated
 from ops.console import say
 from ops.embedded import EmbeddedStack, scratch_directory
-from ops.embedded.pair import APP, DATABASE, OWNER
+from ops.embedded.pair import APP, DATABASE
 from service.database import (
     Database,
     DatabaseOptions,
@@ -49,7 +48,6 @@ from service.users import queries
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 8
 WARM_UP = 2.0
 """Seconds of each way before anything is measured."""
@@ -173,9 +171,7 @@ async def measure(stack: EmbeddedStack, rounds: int, seconds: float) -> None:
         for way in ways.values():
             await way.run(WARM_UP)
         for number in range(rounds):
-            order = list(ways.items())
-            shift = number % len(order)
-            for name, way in order[shift:] + order[:shift]:
+            for name, way in rotated(list(ways.items()), number):
                 await way.measure(seconds)
                 say(f"round {number + 1}  {name:<8} {way.rates[-1]:7.0f} writes/s")
         counts = {name: await count(stack, way) for name, way in ways.items()}
@@ -201,9 +197,7 @@ def report(ways: dict[str, Way], counts: dict[str, tuple[float, float]]) -> None
 
 def prepare(stack: EmbeddedStack) -> None:
     """Migrate, and make the primary count statements."""
-    env = {**os.environ, **stack.service_environment(OWNER)}
-    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
-    subprocess.run(command, env=env, cwd=ROOT, check=True, capture_output=True)
+    migrate(stack)
     stack.primary.sql("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")
     stack.primary.stop()
     stack.primary.start()

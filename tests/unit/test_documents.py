@@ -16,7 +16,8 @@ from service.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md"))
+    for where in ("*.md", "docs/**/*.md", "deploy/**/*.md", "benchmarks/*.md")
+    for path in ROOT.glob(where)
 ]
 SERVICE = (ROOT / "deploy" / "service" / "README.md").read_text()
 SEMANTICS = (ROOT / "docs" / "semantics.md").read_text()

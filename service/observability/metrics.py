@@ -43,6 +43,8 @@ class Metrics:
         self.in_flight = Gauge(
             "holdfast_http_requests_in_flight", "Requests being served.", registry=registry
         )
+        workers = "Processes of this instance that answered."
+        Gauge("holdfast_workers", workers, registry=registry).set(1)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"holdfast_database_{name}", text, labels, registry=registry)

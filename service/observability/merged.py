@@ -66,8 +66,10 @@ def summed(families: Iterable[Family]) -> list[Family]:
             before = values.get(key)
             if before is None:
                 total = value
-            elif name in SMALLEST or sample.endswith("_created"):
+            elif name in SMALLEST:
                 total = min(before[2], value)
+            elif sample.endswith("_created"):  # since the latest, nothing that ended is missing
+                total = max(before[2], value)
             else:
                 total = before[2] + value
             values[key] = sample, labels, total

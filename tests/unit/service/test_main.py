@@ -29,9 +29,7 @@ def test_bad_setting_ends_with_2(
     assert capsys.readouterr().err == "DB_WRITE_PORT should be greater than or equal to 1.\n"
 
 
-async def test_sigterm_drains_before_it_stops(
-    server: DrainingServer, lifecycle: Lifecycle
-) -> None:
+async def test_sigterm_drains_before_it_stops(server: DrainingServer, lifecycle: Lifecycle) -> None:
     """After SIGTERM the instance is draining at once, and serves on until the delay is over."""
     server.handle_exit(signal.SIGTERM, None)
 

@@ -47,7 +47,7 @@ STOP_SLACK = 4.0
 """Seconds that workers may take to end beyond what their settings say."""
 
 BACKLOG = 2048  # uvicorn's own
-_TAKEN = (*STOPS, signal.SIGCHLD)
+_TAKEN = {*STOPS, signal.SIGCHLD}
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Supervisor:
         settings = self._settings
         logs.configure(settings.log_level, settings.app_name, Output(sys.stdout.fileno()))
         create_app(settings)  # what is wrong with a setting is told once, and here
-        signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*_TAKEN, *STOPS.values()})
         try:
             self._sockets = listen(settings.http_host, settings.http_port)
             folder = tempfile.TemporaryDirectory(prefix="holdfast-", ignore_cleanup_errors=True)
@@ -104,8 +104,9 @@ class Supervisor:
                 return
             taken = signal.sigtimedwait(_TAKEN, self._pause())
             if taken is not None and taken.si_signo in STOPS:
-                logger.info("stopping", signal=signal.Signals(taken.si_signo).name)
-                self._stop(taken.si_signo)
+                asked = signal.Signals(taken.si_signo)
+                logger.info("stopping", signal=asked.name)
+                self._stop(asked)
             self._reap()
             if time.monotonic() - looked >= LOOK:
                 looked = time.monotonic()
@@ -137,7 +138,6 @@ class Supervisor:
         """Be a worker, and end as one: this is another process, with the supervisor's stack."""
         code = FAILED
         try:
-            os.setsid()  # Ctrl-C is for the supervisor, which passes it on once
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             work(self._settings, self._board, number, Path(self._folder), self._sockets)
             code = 0
@@ -146,7 +146,7 @@ class Supervisor:
         finally:
             os._exit(code)
 
-    def _stop(self, number: int, code: int = 0) -> None:
+    def _stop(self, asked: signal.Signals, code: int = 0) -> None:
         """Pass a signal on; from the first on, no worker says that it is in rotation."""
         if not self._board.draining:
             self._board.drain()
@@ -156,7 +156,7 @@ class Supervisor:
                 each.close()  # the port is free when the last worker has closed it
         for place in self._places:
             if place.pid:
-                os.kill(place.pid, number)
+                os.kill(place.pid, STOPS[asked])
 
     def _reap(self) -> None:
         """Take note of workers that have ended."""

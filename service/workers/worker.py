@@ -23,8 +23,10 @@ from service.workers.peers import Peers
 logger = structlog.get_logger()
 
 FAILED = 1
-STOPS = (signal.SIGTERM, signal.SIGINT)
-"""Blocked from the fork until there is somebody to handle them."""
+STOPS = {signal.SIGTERM: signal.SIGUSR1, signal.SIGINT: signal.SIGUSR2}
+"""What the supervisor is sent, and what it sends to workers. They never see the first: it may
+come to the whole group (Ctrl-C, systemd), and a second one would mean something else. The others
+are blocked from the fork until there is somebody to handle them."""
 
 
 class WorkerServer(DrainingServer):
@@ -42,7 +44,9 @@ class WorkerServer(DrainingServer):
         """Serve, and take the signals that have come meanwhile."""
         await self._peers.open()
         await super().startup(sockets)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        for meant, sent in STOPS.items():
+            signal.signal(sent, lambda _, frame, meant=meant: self.handle_exit(meant, frame))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS.values())
 
     async def on_tick(self, counter: int) -> bool:
         """Tell and look, every tenth of a second."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ops.embedded import EmbeddedStack
 
+ALONE = {"Connection": "close"}
 PROMPT = 2.0  # seconds for an answer that waits for nobody
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
@@ -56,10 +57,9 @@ async def running(stack: EmbeddedStack, database: str, tmp_path: Path) -> AsyncI
         yield service
 
 
-async def ask(service: Running, path: str, **arguments: str) -> httpx.Response:
+async def ask(service: Running, path: str) -> httpx.Response:
     """GET on a connection of its own, which any worker may accept."""
-    async with httpx.AsyncClient(timeout=PROMPT) as client:
-        return await client.get(f"{service.url}{path}", headers=arguments)
+    return await service.client.get(f"{service.url}{path}", headers=ALONE, timeout=PROMPT)
 
 
 async def all_serve(service: Running) -> None:
@@ -240,10 +240,9 @@ async def test_a_killed_worker_is_replaced(running: Running, onlooker: asyncpg.C
 
 async def sent(service: Running, email: str) -> bool:
     """Say whether a write with a key of its own was acknowledged."""
-    body = {"email": email, "name": "Kept"}
+    body, headers = {"email": email, "name": "Kept"}, {"Idempotency-Key": email, **ALONE}
     try:
-        async with httpx.AsyncClient(timeout=20, headers={"Idempotency-Key": email}) as client:
-            answer = await client.post(f"{service.url}/api/users", json=body)
+        answer = await service.client.post(f"{service.url}/api/users", json=body, headers=headers)
     except httpx.TransportError:
         return False  # its worker was killed
     assert answer.status_code == 201, answer.text
@@ -274,16 +273,18 @@ async def test_both_stop_in_order(
     """SIGTERM: no worker is in rotation any more, both serve on, in-flight finished, code 0."""
     async with waiting_writes(running, admin, 8) as tasks:
         asked = time.monotonic()
-        os.kill(running.process.pid, signal.SIGTERM)
+        os.killpg(running.process.pid, signal.SIGTERM)  # to all of them, as systemd sends it
         await running.wait_health(503)
         for _ in range(20):
             assert (await ask(running, "/health")).json()["status"] == "draining"
             assert (await ask(running, "/api/users")).status_code == 200
-        assert time.monotonic() - asked < DRAIN_DELAY
+        assert time.monotonic() - asked < DRAIN_DELAY, "too slow to see the delay"
         await running.wait_health(None)
         assert time.monotonic() - asked >= DRAIN_DELAY
         assert running.process.running
         assert not any(task.done() for task in tasks)
+        with pytest.raises(ConnectionRefusedError), socket.create_connection(address(running)):
+            pass
     assert {task.result().status_code for task in tasks} == {201}
     assert await running.ended() == 0
     async with superuser(stack, database) as onlooker:
@@ -317,9 +318,14 @@ async def test_workers_end_with_their_supervisor(running: Running) -> None:
     await running.wait_health(503)
     assert (await ask(running, "/api/users")).status_code == 200
     await eventually("both to end", lambda: not any(Stat.read(pid) for pid in left))
-    with socket.create_server(("127.0.0.1", int(running.url.rpartition(":")[2]))):
+    with socket.create_server(address(running)):
         pass
     assert not any(folder.exists() for folder in folders)
+
+
+def address(service: Running) -> tuple[str, int]:
+    """Return where the service listens."""
+    return "127.0.0.1", int(service.url.rpartition(":")[2])
 
 
 def folders_of(pid: int) -> set[Path]:

@@ -7,6 +7,7 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -45,8 +46,11 @@ class WorkerServer(DrainingServer):
         await self._peers.open()
         await super().startup(sockets)
         for meant, sent in STOPS.items():
-            signal.signal(sent, lambda _, frame, meant=meant: self.handle_exit(meant, frame))
+            signal.signal(sent, partial(self._told, meant))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS.values())
+
+    def _told(self, meant: signal.Signals, _: int, frame: FrameType | None) -> None:
+        self.handle_exit(meant, frame)
 
     async def on_tick(self, counter: int) -> bool:
         """Tell and look, every tenth of a second."""

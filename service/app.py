@@ -75,7 +75,7 @@ def create_app(
     lifecycle = lifecycle or Lifecycle()
     metrics = Metrics()
     if peers is not None:
-        peers.watch(metrics.registry)
+        peers.watch(metrics)
     database = Database(database_options(settings), ServiceObserver(metrics))
     metrics.watch(database)
 

@@ -88,9 +88,11 @@ class Settings(BaseSettings):
     requests_held_most: Annotated[int, Field(ge=1, le=100_000)] = 2000
 
     # Processes. The bounds of pools and REQUESTS_HELD_MOST are the instance's: each has its part.
-    # Unless set, half the processors that it may use, and no more than there are connections for.
+    # Unless set, half the processors that it may use, if there are two connections for each.
     workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        default_factory=lambda data: min(cores.half(), *(data[each] for each in DIVIDED_BY_ONE))
+        default_factory=lambda data: max(
+            1, min(cores.half(), *(data[each] // 2 for each in DIVIDED_BY_ONE))
+        )
     )
 
     idempotency_lifetime: Annotated[float, Field(ge=60, le=30 * 86400)] = 86400.0

@@ -10,9 +10,10 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import generate_latest
 
 from service.observability.merged import Family, Merged, lasting, summed, told_by
+from service.observability.metrics import Metrics
 from service.workers.board import Board
 
 ANSWER = 0.5
@@ -27,18 +28,12 @@ class Peers:
         self.number = number
         self._folder = folder
         self._before = lasting(_kept(self._file(number)))  # of those that had this place
-        self._registry = CollectorRegistry()
-        self._unanswered: Counter | None = None
+        self._metrics = Metrics()
         self._server: asyncio.Server | None = None
 
-    def watch(self, registry: CollectorRegistry) -> None:
-        """Tell the metrics of `registry`."""
-        self._registry = registry
-        self._unanswered = Counter(
-            "holdfast_workers_unanswered",
-            "Questions for their metrics that workers did not answer in time.",
-            registry=registry,
-        )
+    def watch(self, metrics: Metrics) -> None:
+        """Tell these metrics to the others."""
+        self._metrics = metrics
 
     def beat(self, status: str) -> None:
         """Say that this worker's event loop turns, and in what state it is."""
@@ -55,18 +50,13 @@ class Peers:
         others = [each for each in range(self.board.workers) if each != self.number]
         answers = await asyncio.gather(*map(self._ask, others))
         families = [family for answer in answers for family in answer]
-        text = "Workers that ended unasked, and were replaced."
-        replaced: Family = (
-            "holdfast_workers_replaced",
-            text,
-            "counter",
-            [("holdfast_workers_replaced_total", {}, float(self.board.replaced))],
-        )
+        count = ("holdfast_workers_replaced_total", dict[str, str](), float(self.board.replaced))
+        replaced = ("holdfast_workers_replaced", "", "counter", [count])
         return generate_latest(Merged(summed([*self._tell(), *families, replaced])))
 
     def _tell(self) -> list[Family]:
         """Return what this worker has to tell, and keep it."""
-        told = summed([*told_by(self._registry, self.number), *self._before])
+        told = summed([*told_by(self._metrics.registry, self.number), *self._before])
         file = self._file(self.number)
         new = file.with_suffix(".new")
         new.write_text(json.dumps(told))
@@ -83,8 +73,7 @@ class Peers:
                 finally:
                     writer.close()
         except (OSError, ValueError):  # TimeoutError is an OSError
-            if self._unanswered is not None:
-                self._unanswered.inc()
+            self._metrics.unanswered.inc()
             return lasting(_kept(self._file(number)))
 
     async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

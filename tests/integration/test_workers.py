@@ -119,13 +119,13 @@ async def test_metrics_are_the_instances(running: Running) -> None:
 async def test_one_worker_tells_what_it_always_told(
     stack: EmbeddedStack, database: str, tmp_path: Path
 ) -> None:
-    """One process, no supervisor, no names that only several have."""
+    """One process, no supervisor, no labels and fields that only several have."""
     async with started(stack, database, tmp_path / "log") as service:
         await service.wait_health(200)
         assert workers(service) == []
         assert "workers" not in (await ask(service, "/health")).json()
         found = await metrics(service)
-        assert {name for name, _ in found if "workers" in name} == {"holdfast_workers"}
+        assert found["holdfast_workers", ""] == 1
         assert ("process_resident_memory_bytes", "") in found
 
 
@@ -136,7 +136,7 @@ async def test_names_are_the_same_with_one_and_with_two(
 
     async def types(service: Running) -> set[str]:
         lines = (await ask(service, "/metrics")).text.splitlines()
-        return {line for line in lines if line.startswith("# ") and "holdfast_workers_" not in line}
+        return {line for line in lines if line.startswith("# ")}
 
     of_two = await types(running)
     os.kill(running.process.pid, signal.SIGINT)

@@ -60,6 +60,7 @@ def test_a_port_is_a_port(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         *(("AUDIT_RETENTION", value) for value in ("", "0", "30", "400", "36500")),
         *(("APP_LOG_FILES", value) for value in ("", "2", "80")),
+        *(("WORKERS", value) for value in ("", "1", "10")),
     ],
 )
 def test_numbers_that_fit(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +77,7 @@ def test_numbers_that_fit(name: str, value: str, monkeypatch: pytest.MonkeyPatch
             for value in ("4", "29", "-1", "36501", "a year", "400d", "²")
         ),
         *(("APP_LOG_FILES", value) for value in ("0", "1", "1001", "16m")),
+        *(("WORKERS", value) for value in ("0", "11", "half")),
     ],
 )
 def test_a_number_that_does_not_fit_is_refused(

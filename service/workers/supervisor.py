@@ -84,7 +84,9 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_TAKEN, *STOPS.values()})
         try:
             self._sockets = listen(settings.http_host, settings.http_port)
-            folder = tempfile.TemporaryDirectory(prefix="holdfast-", ignore_cleanup_errors=True)
+            folder = tempfile.TemporaryDirectory(
+                prefix="holdfast-workers-", ignore_cleanup_errors=True
+            )
         except OSError as error:
             logger.error("the service could not start", error=str(error))  # noqa: TRY400
             return FAILED

@@ -11,6 +11,7 @@ import socket
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
@@ -45,9 +46,11 @@ async def two(
     stack: EmbeddedStack, database: str, log: Path, **settings: str
 ) -> AsyncIterator[Running]:
     """Run an instance with two workers, both of which serve."""
-    async with started(stack, database, log, WORKERS="2", **settings) as service:
-        await all_serve(service)
-        yield service
+    with TemporaryDirectory(prefix="holdfast-test-") as folder:  # of those killed at the end
+        chosen = {"WORKERS": "2", "TMPDIR": folder, **settings}
+        async with started(stack, database, log, **chosen) as service:
+            await all_serve(service)
+            yield service
 
 
 @pytest.fixture

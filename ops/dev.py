@@ -87,6 +87,7 @@ class Development:
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(self._stack.ports.app1),
             "DRAIN_DELAY": "0",  # a restart should be quick
+            "WORKERS": os.environ.get("WORKERS", "1"),
         }
         self._service.start([sys.executable, "-m", "service"], env, ROOT)
 

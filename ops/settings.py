@@ -52,6 +52,8 @@ NUMBERS = {
         "a number of days, 30 to 36500; 0: for ever",
     ),
     "APP_LOG_FILES": ((range(2, 1001),), "a number of files, 2 to 1000"),
+    # As many as an app's pools have connections (service/settings.py): each worker needs one.
+    "WORKERS": ((range(1, 11),), "a number of processes, 1 to 10"),
     "CERTIFICATE_SECONDS": ((range(30, 10**9),), "a number of seconds, 30 or more"),
     "CA_SECONDS": ((range(90, 10**9),), "a number of seconds, 90 or more"),
     "RATE_LIMIT": ((range(10**6),), "a number of requests a second; 0: no rate"),
@@ -65,7 +67,7 @@ NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
     *("LOG_LEVEL", "CERTIFICATE_SECONDS", "CA_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST"),
-    *("AUDIT_RETENTION", "APP_LOG_FILES", *PORTS, *SUBNETS),
+    *("AUDIT_RETENTION", "APP_LOG_FILES", "WORKERS", *PORTS, *SUBNETS),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 

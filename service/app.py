@@ -21,6 +21,7 @@ from service.observability.observer import ServiceObserver
 from service.settings import Settings, SettingsError
 from service.users import router as users
 from service.users.service import UserService
+from service.workers.peers import Peers
 
 logger = structlog.get_logger()
 
@@ -65,10 +66,17 @@ TOLD = (
 """Headers that pages of CORS_ORIGINS may send, and see."""
 
 
-def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAPI:
-    """Return the application. It connects to nothing before its lifespan begins."""
+def create_app(
+    settings: Settings, lifecycle: Lifecycle | None = None, peers: Peers | None = None
+) -> FastAPI:
+    """Return the application. It connects to nothing before its lifespan begins.
+
+    `peers`: the other processes of the instance, if there are any.
+    """
     lifecycle = lifecycle or Lifecycle()
     metrics = Metrics()
+    if peers is not None:
+        peers.watch(metrics)
     database = Database(database_options(settings), ServiceObserver(metrics))
     metrics.watch(database)
 
@@ -96,6 +104,7 @@ def create_app(settings: Settings, lifecycle: Lifecycle | None = None) -> FastAP
     app.state.lifecycle = lifecycle
     app.state.database = database
     app.state.registry = metrics.registry
+    app.state.peers = peers
     app.state.users = UserService(database)
     include(app, users.router, health.router)
     documentation.mount(app, partial(describe, access=Access(settings.access)))

@@ -14,6 +14,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.workers import cores
+
 DEFAULT_SECRETS_DIR = "/run/secrets"
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -26,6 +28,10 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
 # Seconds that an answer may come after the deadline: COMMIT, and the question that follows it, each
 # have a second of grace (COMMIT_GRACE in service/database/connections.py).
 OVERRUN = 2.0
+
+# What workers divide, and of which each needs one.
+DIVIDED_BY_ONE = ("db_write_pool_max", "db_read_pool_max", "requests_held_most")
+DIVIDED = ("db_write_pool_min", "db_read_pool_min", *DIVIDED_BY_ONE)
 
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
 FOLLOWS = "default_factory_not_called"  # pydantic's word for what follows from a bad setting
@@ -81,6 +87,14 @@ class Settings(BaseSettings):
     # Requests in progress at a time, served or held; past it new ones get 503 at once.
     requests_held_most: Annotated[int, Field(ge=1, le=100_000)] = 2000
 
+    # Processes. The bounds of pools and REQUESTS_HELD_MOST are the instance's: each has its part.
+    # Unless set, half the processors that it may use, if there are two connections for each.
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default_factory=lambda data: max(
+            1, min(cores.half(), *(data[each] // 2 for each in DIVIDED_BY_ONE))
+        )
+    )
+
     idempotency_lifetime: Annotated[float, Field(ge=60, le=30 * 86400)] = 86400.0
     # For another request with the same key. Longer than a session of an instance that vanished can
     # hold it (DB_STATEMENT_TIMEOUT ends it when it is idle in its transaction).
@@ -116,6 +130,12 @@ class Settings(BaseSettings):
             if least > most:
                 name = f"DB_{role.upper()}_POOL"
                 raise ValueError(f"{name}_MIN ({least}) must not exceed {name}_MAX ({most})")
+        for name in DIVIDED_BY_ONE:
+            if self.workers > (most := getattr(self, name)):
+                raise ValueError(
+                    f"WORKERS ({self.workers}) must not exceed {name.upper()} ({most}), "
+                    "of which each worker needs one"
+                )
         if self.health_grace < self.request_deadline:
             raise ValueError(
                 f"HEALTH_GRACE ({self.health_grace:g}) must be at least REQUEST_DEADLINE "
@@ -137,6 +157,14 @@ class Settings(BaseSettings):
                 return (_secrets_directory() / name).read_text(encoding="utf-8").strip()
         value = getattr(self, name)
         return value.get_secret_value() if value else ""
+
+    def part(self, worker: int) -> Self:
+        """Return the settings of one worker; all parts together are the whole."""
+
+        def share(whole: int) -> int:
+            return whole // self.workers + (worker < whole % self.workers)
+
+        return self.model_copy(update={name: share(getattr(self, name)) for name in DIVIDED})
 
     @property
     def origins(self) -> list[str]:

@@ -2,14 +2,15 @@
 
 /health answers from what is known already, so it is as fast while the database is a black hole. An
 instance leaves rotation only when it stops, or when it has served neither route for longer than
-the grace: a failover empties the rotation of nothing, as requests are held through it.
+the grace: a failover empties the rotation of nothing, as requests are held through it. An instance
+of several workers leaves it when all of them would (docs/decisions/0048-workers.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -19,10 +20,11 @@ from service.database.endpoint import EndpointState
 if TYPE_CHECKING:
     from service.lifecycle import Lifecycle
     from service.settings import Settings
+    from service.workers.peers import Peers
 
 router = APIRouter(tags=["operation"])
 
-IN_ROTATION = frozenset({"ok", "stale", "degraded", "waiting"})
+IN_ROTATION = ("ok", "stale", "degraded", "waiting")  # from the best to the worst
 
 
 def judge(
@@ -48,25 +50,50 @@ def judge(
     return "waiting" if min(unserved) <= grace else "unavailable"
 
 
+def combine(statuses: Sequence[str]) -> str:
+    """Return the status of an instance whose workers have these.
+
+    It is in rotation while one of them is: the worst of those that are, and `degraded` at least if
+    some are not. They are few and soon replaced, and connections go to those that accept them.
+    """
+    inside = [each for each in statuses if each in IN_ROTATION]
+    if not inside:
+        return "unavailable" if "unavailable" in statuses else "starting"
+    if len(inside) < len(statuses):
+        inside.append("degraded")
+    return max(inside, key=IN_ROTATION.index)
+
+
+def own_status(app: FastAPI) -> str:
+    """Return the status of this process, whatever others there are."""
+    database = cast("Database", app.state.database)
+    return judge(
+        database.state,
+        draining=cast("Lifecycle", app.state.lifecycle).draining,
+        grace=cast("Settings", app.state.settings).health_grace,
+        stale_after=database.stale_after,
+    )
+
+
 @router.get("/health", responses={503: {"description": "Out of rotation; same body"}})
 async def health(request: Request) -> JSONResponse:
     """Say whether this instance takes requests, and what it reaches."""
-    settings = cast("Settings", request.app.state.settings)
-    lifecycle = cast("Lifecycle", request.app.state.lifecycle)
-    database = cast("Database", request.app.state.database)
-    state = database.state
-    status = judge(
-        state,
-        draining=lifecycle.draining,
-        grace=settings.health_grace,
-        stale_after=database.stale_after,
-    )
+    state = request.app.state
+    status = own_status(request.app)
     body = {
         "status": status,
-        "instance": settings.app_name,
+        "instance": cast("Settings", state.settings).app_name,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "routes": {str(role): _describe(each) for role, each in state.items()},
+        "routes": {
+            str(role): _describe(each)
+            for role, each in cast("Database", state.database).state.items()
+        },
     }
+    if (peers := cast("Peers | None", state.peers)) is not None:
+        peers.beat(status)
+        statuses = peers.board.statuses()
+        status = "draining" if peers.board.draining else combine(statuses)
+        body |= {"status": status, "workers": statuses}
     return JSONResponse(body, 200 if status in IN_ROTATION else 503)
 
 
@@ -92,4 +119,9 @@ async def livez() -> dict[str, str]:
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Return the metrics, in Prometheus's text format."""
-    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+    peers = cast("Peers | None", request.app.state.peers)
+    if peers is None:
+        text = generate_latest(request.app.state.registry)
+    else:
+        text = await peers.metrics()
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -5,8 +5,10 @@ memory, up to a bound; what comes beyond it is dropped and counted, and the coun
 own. Whoever ends the process closes the writer, which writes what is left.
 """
 
+import select
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import TextIO
 
 BATCH = 0.05
@@ -22,8 +24,10 @@ CLOSE_BOUND = 5.0
 class LineWriter:
     """A stream for loggers, safe from all threads."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, shared: bool = False) -> None:
+        """`shared`: other processes write to the same pipe, and no line may end up in another."""
         self._stream = stream
+        self._shared = shared
         self._lines: deque[str] = deque()
         self._taken = 0  # characters, ever
         self._written = 0
@@ -67,8 +71,27 @@ class LineWriter:
             dropped, self._dropped = self._dropped, 0
             text += f'{{"event":"log lines dropped","level":"error","lines":{dropped}}}\n'
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            for part in pieces(text) if self._shared else (text,):
+                self._stream.write(part)
+                self._stream.flush()
         except (OSError, ValueError):
             pass  # nobody reads any more, and nobody could be told
         self._written += size
+
+
+def pieces(text: str) -> Iterator[str]:
+    """Return whole lines, as many at a time as a pipe takes in one go, whoever else writes.
+
+    A line that is longer comes alone: it can be torn only when the pipe is full.
+    """
+    held: list[str] = []
+    size = 0
+    for line in text.splitlines(keepends=True):
+        length = len(line.encode())
+        if held and size + length > select.PIPE_BUF:
+            yield "".join(held)
+            held, size = [], 0
+        held.append(line)
+        size += length
+    if held:
+        yield "".join(held)

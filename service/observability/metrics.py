@@ -43,6 +43,18 @@ class Metrics:
         self.in_flight = Gauge(
             "holdfast_http_requests_in_flight", "Requests being served.", registry=registry
         )
+        workers = "Processes of this instance that answered."
+        Gauge("holdfast_workers", workers, registry=registry).set(1)
+        Counter(  # counted by the supervisor (service/workers/peers.py), if there is one
+            "holdfast_workers_replaced",
+            "Processes of this instance that ended unasked, or were killed for their silence.",
+            registry=registry,
+        )
+        self.unanswered = Counter(
+            "holdfast_workers_unanswered",
+            "Questions for their metrics that processes of this instance did not answer in time.",
+            registry=registry,
+        )
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"holdfast_database_{name}", text, labels, registry=registry)

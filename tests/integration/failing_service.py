@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from service import __main__ as entry
+from service import server
 from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.settings import Settings
@@ -104,5 +105,5 @@ def create_failing_app(settings: Settings, lifecycle: Lifecycle) -> FastAPI:
 
 
 if __name__ == "__main__":
-    entry.create_app = create_failing_app  # type: ignore[assignment]
+    server.create_app = create_failing_app  # type: ignore[assignment]
     sys.exit(entry.main())

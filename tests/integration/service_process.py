@@ -78,6 +78,7 @@ async def started(
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(stack.ports.app1),
         "DRAIN_DELAY": str(DRAIN_DELAY),
+        "WORKERS": "1",
         **settings,
     }
     process = Process("service", log)

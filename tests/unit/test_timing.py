@@ -12,9 +12,10 @@ import yaml
 
 from ops import operate, stack, timing
 from ops.drills.faults import STALL
-from service.__main__ import KEEP_ALIVE
 from service.database.routing import CLOSE_BOUND
+from service.server import KEEP_ALIVE
 from service.settings import OVERRUN, Settings
+from service.workers import supervisor
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())
@@ -72,7 +73,7 @@ def test_an_instance_stays_for_as_long_as_it_holds_requests(deadline: float) -> 
     assert known.shutdown_timeout > deadline + OVERRUN
     ends = known.drain_delay + math.ceil(known.shutdown_timeout) + 2 * CLOSE_BOUND + UVICORN
     for name in ("app1", "app2"):
-        assert grace(name) > ends
+        assert grace(name) > supervisor.stop_bound(known) > ends
 
 
 MONITOR = (ROOT / "deploy/postgres/bin/entrypoint-monitor").read_text()

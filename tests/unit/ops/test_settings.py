@@ -61,6 +61,7 @@ def test_a_port_is_a_port(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
         *(("AUDIT_RETENTION", value) for value in ("", "0", "30", "400", "36500")),
         *(("APP_LOG_FILES", value) for value in ("", "2", "80")),
         *(("RATE_LIMIT", value) for value in ("", "0", "150")),
+        *(("WORKERS", value) for value in ("", "1", "10")),
     ],
 )
 def test_numbers_that_fit(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +79,7 @@ def test_numbers_that_fit(name: str, value: str, monkeypatch: pytest.MonkeyPatch
         ),
         *(("APP_LOG_FILES", value) for value in ("0", "1", "1001", "16m")),
         *(("RATE_LIMIT", value) for value in ("-1", "many", "1.5")),
+        *(("WORKERS", value) for value in ("0", "11", "half")),
     ],
 )
 def test_a_number_that_does_not_fit_is_refused(

@@ -1,4 +1,4 @@
-"""service.__main__: how the process starts to stop."""
+"""service.server, service.__main__: how the process starts to stop."""
 
 import signal
 import time
@@ -9,12 +9,13 @@ from fastapi import FastAPI
 
 from service import __main__ as entry
 from service.lifecycle import Lifecycle
+from service.server import DrainingServer
 
 
 @pytest.fixture
-def server(app: FastAPI, lifecycle: Lifecycle) -> entry.DrainingServer:
+def server(app: FastAPI, lifecycle: Lifecycle) -> DrainingServer:
     """A server that was never started, so that its decisions can be looked at one by one."""
-    return entry.DrainingServer(uvicorn.Config(app, log_config=None), lifecycle, drain_delay=60)
+    return DrainingServer(uvicorn.Config(app, log_config=None), lifecycle, drain_delay=60)
 
 
 def test_bad_setting_ends_with_2(
@@ -28,9 +29,7 @@ def test_bad_setting_ends_with_2(
     assert capsys.readouterr().err == "DB_WRITE_PORT should be greater than or equal to 1.\n"
 
 
-async def test_sigterm_drains_before_it_stops(
-    server: entry.DrainingServer, lifecycle: Lifecycle
-) -> None:
+async def test_sigterm_drains_before_it_stops(server: DrainingServer, lifecycle: Lifecycle) -> None:
     """After SIGTERM the instance is draining at once, and serves on until the delay is over."""
     server.handle_exit(signal.SIGTERM, None)
 
@@ -41,7 +40,7 @@ async def test_sigterm_drains_before_it_stops(
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]])
 async def test_impatience_skips_the_delay(
-    server: entry.DrainingServer, signals: list[signal.Signals]
+    server: DrainingServer, signals: list[signal.Signals]
 ) -> None:
     """Ctrl-C, or a second SIGTERM, ends the serving at the next tick, in order."""
     for each in signals:
@@ -51,7 +50,7 @@ async def test_impatience_skips_the_delay(
     assert not server.force_exit
 
 
-async def test_last_resort_drops_what_is_in_flight(server: entry.DrainingServer) -> None:
+async def test_last_resort_drops_what_is_in_flight(server: DrainingServer) -> None:
     """A signal to a server that is already stopping makes it stop without waiting."""
     server.handle_exit(signal.SIGINT, None)
     await server.on_tick(1)
@@ -60,7 +59,7 @@ async def test_last_resort_drops_what_is_in_flight(server: entry.DrainingServer)
     assert server.force_exit
 
 
-def test_signals_are_not_raised_again(server: entry.DrainingServer) -> None:
+def test_signals_are_not_raised_again(server: DrainingServer) -> None:
     """What uvicorn captured it raises once it has ended; nothing captured means exit code 0."""
     server.handle_exit(signal.SIGTERM, None)
 

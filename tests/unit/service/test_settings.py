@@ -6,7 +6,14 @@ import pytest
 from pydantic import SecretStr
 
 from service.database.connections import COMMIT_GRACE
-from service.settings import OVERRUN, Settings, SettingsError, load_settings
+from service.settings import (
+    DIVIDED,
+    DIVIDED_BY_ONE,
+    OVERRUN,
+    Settings,
+    SettingsError,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +86,8 @@ def test_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> None
         ("LOG_LEVEL", "loud", "LOG_LEVEL should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'."),
         ("DB_READ_POOL_MIN", "11", "DB_READ_POOL_MIN (11) must not exceed DB_READ_POOL_MAX (10)."),
         ("HEALTH_GRACE", "5", "HEALTH_GRACE (5) must be at least REQUEST_DEADLINE (15)"),
+        ("WORKERS", "0", "WORKERS should be greater than or equal to 1."),
+        ("WORKERS", "11", "WORKERS (11) must not exceed DB_WRITE_POOL_MAX (10)"),
         (
             "SHUTDOWN_TIMEOUT",
             "16.9",
@@ -110,6 +119,38 @@ def test_what_depends_on_the_deadline_follows_it(
 
     assert settings.health_grace == float(deadline) + 15
     assert settings.shutdown_timeout == float(deadline) + 5
+
+
+@pytest.mark.parametrize(
+    ("half", "write", "held", "workers"),
+    [(1, 10, 2000, 1), (4, 10, 2000, 4), (32, 10, 2000, 5), (4, 3, 2000, 1), (4, 10, 1, 1)],
+)
+def test_workers_are_half_the_cores(
+    environment: pytest.MonkeyPatch, half: int, write: int, held: int, workers: int
+) -> None:
+    """And no more than there are two connections for; one there is always."""
+    environment.setattr("service.workers.cores.half", lambda: half)
+    environment.setenv("DB_WRITE_POOL_MAX", str(write))
+    environment.setenv("REQUESTS_HELD_MOST", str(held))
+
+    assert load_settings().workers == workers
+
+
+@pytest.mark.parametrize("workers", range(1, 11))
+def test_the_parts_of_workers_are_the_whole(environment: pytest.MonkeyPatch, workers: int) -> None:
+    """What is divided adds up, each gets some of what it needs, and least is never above most."""
+    environment.setenv("WORKERS", str(workers))
+    environment.setenv("DB_READ_POOL_MIN", "7")
+    whole = load_settings()
+
+    parts = [whole.part(number) for number in range(workers)]
+
+    for name in DIVIDED:
+        assert sum(getattr(part, name) for part in parts) == getattr(whole, name)
+    for part in parts:
+        assert min(getattr(part, name) for name in DIVIDED_BY_ONE) >= 1
+        assert part.db_read_pool_min <= part.db_read_pool_max
+        assert part.db_write_pool_min <= part.db_write_pool_max
 
 
 def test_a_bad_deadline_is_named_alone(environment: pytest.MonkeyPatch) -> None:

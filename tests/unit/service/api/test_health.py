@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import httpx
 import pytest
 
-from service.api.health import IN_ROTATION, judge
+from service.api.health import IN_ROTATION, combine, judge
 from service.database import Role
 from service.database.endpoint import EndpointState
 from service.lifecycle import Lifecycle
@@ -48,6 +48,33 @@ def test_rotation_survives_a_failover(
 
     assert judged == status
     assert (judged in IN_ROTATION) is in_rotation
+
+
+@pytest.mark.parametrize(
+    ("workers", "status", "in_rotation"),
+    [
+        (["ok", "ok"], "ok", True),
+        (["ok", "stale"], "stale", True),
+        (["degraded", "stale"], "degraded", True),
+        (["ok", "waiting"], "waiting", True),
+        (["ok", "starting"], "degraded", True),
+        (["ok", "silent"], "degraded", True),
+        (["unavailable", "ok"], "degraded", True),
+        (["waiting", "silent"], "waiting", True),
+        (["draining", "ok"], "degraded", True),
+        (["unavailable", "unavailable"], "unavailable", False),
+        (["unavailable", "silent"], "unavailable", False),
+        (["starting", "unavailable"], "unavailable", False),
+        (["starting", "starting"], "starting", False),
+        (["starting", "silent"], "starting", False),
+    ],
+)
+def test_one_worker_that_serves_keeps_the_instance_in_rotation(
+    workers: list[str], status: str, in_rotation: bool
+) -> None:
+    """It is as well as the worst that serves, and degraded if any does not."""
+    assert combine(workers) == status
+    assert (combine(workers) in IN_ROTATION) is in_rotation
 
 
 def test_draining_counts_for_more_than_health() -> None:

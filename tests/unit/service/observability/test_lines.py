@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import threading
 
 import pytest
@@ -66,6 +67,28 @@ def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPa
     assert numbers == list(range(len(numbers)))
     assert 300 <= len(numbers) < 1000
     assert f'"lines":{1000 - len(numbers)}' in last
+
+
+def test_lines_of_several_processes_stay_whole() -> None:
+    """Each write to a shared pipe is whole lines, and no more than a pipe takes as one."""
+    told = [f"{number} {'ä' * (number % 1500)}\n" for number in range(3000)]
+    written: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    writer = LineWriter(Stream(), shared=True)
+    for line in [*told, "x" * 9000 + "\n", "after it\n"]:
+        writer.write(line)
+    writer.close(BOUND)
+
+    assert "".join(written) == "".join([*told, "x" * 9000 + "\n", "after it\n"])
+    sizes = [len(text.encode()) for text in written]
+    assert all(text.endswith("\n") for text in written)
+    assert [size for size in sizes if size > select.PIPE_BUF] == [9001]
+    assert len(written) < len(told)
 
 
 def test_a_reader_that_is_gone_ends_nothing() -> None:

@@ -1,0 +1,104 @@
+"""Metrics of several processes as one: what each told, and their sum under the same names.
+
+Counters and histograms are summed, gauges too, but for those of which the smallest tells most.
+What is of a process (`process_*`) has the label `worker`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+
+Labels: TypeAlias = dict[str, str]
+Family: TypeAlias = tuple[str, str, str, list[tuple[str, Labels, float]]]
+"""Name, help, type, and samples: name, labels, value."""
+
+SMALLEST = frozenset(
+    {
+        "python_info",  # 1, everywhere
+        "holdfast_database_endpoint_serving",  # serving is what serves for all
+        "holdfast_database_certificate_expiry_timestamp_seconds",
+        "holdfast_database_background_last_turn_timestamp_seconds",  # that of whoever hangs
+    }
+)
+LASTING = frozenset({"counter", "histogram"})
+"""Types of which the last value of a process that has ended still counts."""
+
+OF_A_PROCESS = "process_"
+
+
+def told_by(registry: CollectorRegistry, worker: int) -> list[Family]:
+    """Return what a worker has to tell."""
+    own = {"worker": str(worker)}
+    return [
+        (
+            family.name,
+            family.documentation,
+            family.type,
+            [
+                (
+                    sample.name,
+                    {**sample.labels, **own} if _of_a_process(family.name) else sample.labels,
+                    sample.value,
+                )
+                for sample in family.samples
+            ],
+        )
+        for family in registry.collect()
+    ]
+
+
+def lasting(families: Iterable[Family]) -> list[Family]:
+    """Return what still counts when the process has ended."""
+    return [each for each in families if each[2] in LASTING and not _of_a_process(each[0])]
+
+
+def summed(families: Iterable[Family]) -> list[Family]:
+    """Return one family for each name."""
+    found: dict[str, Family] = {}
+    values: dict[tuple[str, str], tuple[str, Labels, float]] = {}
+    for name, text, kind, samples in families:
+        found.setdefault(name, (name, text, kind, []))
+        for sample, labels, value in samples:
+            key = sample, json.dumps(labels, sort_keys=True)
+            before = values.get(key)
+            if before is None:
+                total = value
+            elif name in SMALLEST:
+                total = min(before[2], value)
+            elif sample.endswith("_created"):  # since the latest, nothing that ended is missing
+                total = max(before[2], value)
+            else:
+                total = before[2] + value
+            values[key] = sample, labels, total
+            if before is None:
+                found[name][3].append(values[key])  # its place; the value follows
+    return [
+        (
+            *family[:3],
+            [values[sample, json.dumps(labels, sort_keys=True)] for sample, labels, _ in family[3]],
+        )
+        for family in found.values()
+    ]
+
+
+class Merged(CollectorRegistry):
+    """Families as a registry, for prometheus_client to write down."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        super().__init__()
+        self._families = list(families)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        for name, text, kind, samples in self._families:
+            metric = Metric(name, text, kind)
+            for sample, labels, value in samples:
+                metric.add_sample(sample, labels, value)
+            yield metric
+
+
+def _of_a_process(name: str) -> bool:
+    return name.startswith(OF_A_PROCESS)

@@ -18,6 +18,7 @@ from tests.stack.support import (
     docker,
     kill,
     log_of,
+    new_user,
     primary,
     wait_until,
 )
@@ -31,6 +32,7 @@ KINDS = 5
 QUIET = 15.0
 """Seconds of a stack to which nothing happens."""
 
+WRITES = 5
 LOGINS = 60
 
 LARGE = 32 * 2**20
@@ -66,6 +68,23 @@ def test_nothing_is_said_when_nothing_happens() -> None:
     for container in (*cluster.PROXIES, cluster.EDGE, "pg-monitor", *cluster.NODES[:2]):
         said = said_since(container, moment)
         assert len(said) <= 2, (container, said)
+
+
+def test_writes_leave_no_line_at_their_node() -> None:
+    """What a session tells its client is not for PostgreSQL's log: a line for each write."""
+    node, moment = primary(), datetime.now(UTC)
+    with httpx.Client(base_url=BASE_URL, timeout=CLIENT_TIMEOUT) as client:
+        for _ in range(WRITES):
+            created = client.post("/api/users", json=new_user("quiet"))
+            assert created.status_code == httpx.codes.CREATED, created.text
+    docker(
+        "exec", node, "psql", "-d", "postgres", "-qAtc", "DO $$ BEGIN RAISE LOG 'the end'; END $$"
+    )
+    wait_until(
+        "the log to follow", 10, lambda: any("the end" in each for each in said_since(node, moment))
+    )
+    said = [line for line in said_since(node, moment) if "holdfast_app" in line]
+    assert not said, said
 
 
 def test_a_fault_is_told_not_repeated() -> None:

@@ -59,7 +59,9 @@ def judge(history: History) -> Verdict:
 
 def entities(history: History) -> Iterator[Entity]:
     """Yield each entity of a history, in the order of their names."""
-    alone = not all(each.durable for each in history.operations)
+    # An answer with `Durability: local` proves it. No such answer proves nothing: all writes of
+    # that time may have been in hand when the primary was lost, and applied anew or given up.
+    alone = history.alone or not all(each.durable for each in history.operations)
     operations: dict[str, list[Operation]] = {}
     for operation in history.operations:
         changed = operation.found or operation.entity

@@ -56,7 +56,7 @@ class Entity:
         self.name = name
         self.rows = rows
         self.final = max((row.version for row in rows), default=0)
-        self.alone = alone  # whether the primary was without a standby at some time
+        self.alone = alone  # whether the primary may have been without a standby at some time
         self.reads: list[Operation] = []  # those that were answered
         self.acknowledged: list[Operation] = []
         self.open: list[Operation] = []
@@ -213,7 +213,7 @@ class Entity:
         return 0
 
     def may_be_lost(self, read: Operation) -> bool:
-        """Whether what was read may have gone with a primary that was alone.
+        """Whether what was read may have gone with a primary that may have been alone.
 
         The service goes on with a write it has in hand: then that is applied anew, or fails.
         """

@@ -47,6 +47,7 @@ class History:
     operations: list[Operation]
     final: list[Row]  # a list: a broken database may have an entity twice
     began: float = 0.0  # the load's start, in seconds of Unix time
+    alone: bool = False  # the monitor does not rule out that the primary had no standby meanwhile
 
 
 def save(history: History, path: Path) -> None:
@@ -56,6 +57,7 @@ def save(history: History, path: Path) -> None:
         "began": history.began,
         "operations": len(history.operations),
         "rows": len(history.final),
+        "alone": history.alone,
     }
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(header) + "\n")
@@ -82,7 +84,8 @@ def _read(lines: Iterator[Any]) -> History:
     final = [Row(*each) for each in lines]
     if (len(operations), len(final)) != (header["operations"], header["rows"]):
         raise HistoryError("the file ends before its history does")
-    return History(operations, final, header["began"])
+    # A file of before does not say. What nobody rules out is not a defect.
+    return History(operations, final, header["began"], header.get("alone", True))
 
 
 def _operation(line: dict[str, Any]) -> Operation:

@@ -19,6 +19,7 @@ from ops.drills.session import Session, rows
 from ops.load.operation import Mark
 from ops.load.page import render_page
 from ops.load.report import summarize
+from ops.loss import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 EVENTS_EACH = 40
 """The monitor's entries that are looked through, for each fault; a failover makes 20."""
+
+WITHOUT_STANDBY = {ALONE, "single"}
+"""The monitor's states of a primary no commit of which waits for a standby."""
 
 QUIET = (1.0, 15.0)
 """Seconds between a whole stack and a soak's next fault: at least one fault in 45 s, that is."""
@@ -124,7 +128,8 @@ def _finish(
     problems: list[str],
     lacks: Sequence[str],
 ) -> Drill:
-    histories = _histories(results, keep, problems)
+    faults = len(session.strikes)
+    histories, seen = _histories(results, keep, problems, faults)
     operations = on_one_clock(results)
     first = next(iter(results.values()))
     drill = Drill(
@@ -135,7 +140,6 @@ def _finish(
         judged=judge_all(histories.values()),
         problems=[*problems, *(each for result in results.values() for each in result.problems)],
     )
-    seen = _events(len(session.strikes))
     for name, result in results.items():
         report = summarize(_marked(result, seen), machine=lacks)
         page = render_page(report, f"{session.title}: {name}")
@@ -145,25 +149,31 @@ def _finish(
     return drill
 
 
-def _histories(results: dict[str, Result], keep: Path, problems: list[str]) -> dict[str, History]:
-    """Return and keep each client's history; without a primary at least what the client saw."""
+def _histories(
+    results: dict[str, Result], keep: Path, problems: list[str], faults: int
+) -> tuple[dict[str, History], list[Event]]:
+    """Return and keep each client's history; without a primary at least what the client saw.
+
+    Return also what the monitor has recorded: histories say whether it saw the primary alone.
+    """
     unjudged = {name: keep / f"{name}.unjudged.jsonl" for name in results}
     for name, result in results.items():
-        save(History(result.operations, [], result.started), unjudged[name])
+        save(History(result.operations, [], result.started, alone=True), unjudged[name])
     histories = {}
     try:
         awaited = "a primary, to ask it what is there"
         operate.wait_for(awaited, operate.WHOLE_LIMIT, lambda now: now.primary is not None)
+        seen = _events(faults)
         for name, result in results.items():
-            there = rows(result.plan.prefix)
-            histories[name] = History(result.operations, there, result.started)
+            there, alone = rows(result.plan.prefix), may_be_alone(seen, result.started)
+            histories[name] = History(result.operations, there, result.started, alone)
     except StackError as error:
         reasons = "\n".join([*problems, str(error)])
         raise StackError(f"{reasons}\nNothing was judged; what clients saw is in {keep}") from error
     for name, history in histories.items():
         save(history, keep / f"{name}.jsonl")
         unjudged[name].unlink()
-    return histories
+    return histories, seen
 
 
 def _events(faults: int) -> list[Event]:
@@ -171,6 +181,19 @@ def _events(faults: int) -> list[Event]:
         return events.recent(max(1, faults) * EVENTS_EACH)
     except StackError:
         return []
+
+
+def may_be_alone(seen: Sequence[Event], since: float) -> bool:
+    """Whether the primary may have been without a standby since then, in seconds of Unix time.
+
+    Only a record that reaches back to before that time can rule it out.
+    """
+    reaches = any(event.time.timestamp() < since for event in seen)
+    alone = any(
+        event.time.timestamp() >= since and WITHOUT_STANDBY & {event.state, event.goal}
+        for event in seen
+    )
+    return alone or not reaches
 
 
 def _marked(result: Result, seen: Sequence[Event]) -> Result:

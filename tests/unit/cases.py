@@ -71,17 +71,20 @@ def while_alone() -> Operation:
 ANOTHER = Row("another", "a", 1)
 
 
-def verdict(operations: list[Operation], *rows: tuple[str, int]) -> Verdict:
+def verdict(operations: list[Operation], *rows: tuple[str, int], alone: bool = False) -> Verdict:
     """Judge it: the rows that there are in the end are values and versions."""
     others = [ANOTHER] if any(each.entity == ANOTHER.entity for each in operations) else []
-    return judge(History(operations, [*others, *(Row(USER, *row) for row in rows)]))
+    final = [*others, *(Row(USER, *row) for row in rows)]
+    return judge(History(operations, final, alone=alone))
 
 
-def found(operations: list[Operation], *rows: tuple[str, int]) -> list[Finding]:
+def found(
+    operations: list[Operation], *rows: tuple[str, int], alone: bool = False
+) -> list[Finding]:
     """Return the defects."""
-    return list(verdict(operations, *rows).findings)
+    return list(verdict(operations, *rows, alone=alone).findings)
 
 
-def broken(operations: list[Operation], *rows: tuple[str, int]) -> list[str]:
+def broken(operations: list[Operation], *rows: tuple[str, int], alone: bool = False) -> list[str]:
     """Return the rules that are broken, each as often as it is."""
-    return [finding.rule.value for finding in found(operations, *rows)]
+    return [finding.rule.value for finding in found(operations, *rows, alone=alone)]

@@ -77,7 +77,7 @@ class World:
             happen()
         final = [Row(name, past[-1], len(past)) for name, past in self.states.items()]
         self.random.shuffle(self.done)
-        return History(self.done, final)
+        return History(self.done, final, alone=self.loss)
 
     def at(self, when: float, happen: Callable[[], None]) -> None:
         """Let something happen at a time."""

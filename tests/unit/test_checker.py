@@ -37,7 +37,7 @@ def among_others(life: Life, random: Random) -> History:
     others = simulated(random, loss=random.random() < 0.5).run()
     operations = [*others.operations, *life.operations]
     random.shuffle(operations)
-    return History(operations, [*others.final, *life.rows])
+    return replace(others, operations=operations, final=[*others.final, *life.rows])
 
 
 @given(RANDOMS, st.booleans(), st.sampled_from([3, 10**9]))
@@ -51,6 +51,16 @@ def test_nothing_is_found_in_a_legal_history(random: Random, loss: bool, names: 
 def test_nothing_is_found_in_a_life_without_a_defect(random: Random) -> None:
     """What defects are planted in is legal itself."""
     assert judge(among_others(Life(random), random)).ok
+
+
+def test_a_primary_that_was_alone_may_have_left_no_answer_that_says_so() -> None:
+    """A draw that was judged wrong: all writes that it answered as durable, and one was lost."""
+    random = Random(1965)
+    history = among_others(Life(random), random)
+    assert history.alone
+    assert all(each.durable for each in history.operations)
+    assert judge(history).ok
+    assert judge(replace(history, alone=False)).broken == {Rule.TWICE: 1}
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
@@ -180,10 +190,11 @@ def test_a_finding_says_what_happened_and_when() -> None:
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     """All of it, or an error: what is cut off is no shorter history."""
-    history = replace(simulated(Random(1), loss=True).run(), began=1.5)
     path = tmp_path / "history.jsonl"
-    save(history, path)
-    assert load(path) == history
+    for loss in (False, True):
+        history = replace(simulated(Random(1), loss=loss).run(), began=1.5)
+        save(history, path)
+        assert load(path) == history
     lines = path.read_text().splitlines(keepends=True)
     for cut in (0, 1, 5, len(lines) - 1):
         path.write_text("".join(lines[:cut]))

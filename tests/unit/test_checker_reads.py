@@ -198,6 +198,22 @@ def test_what_was_read_may_have_gone_with_a_primary_that_was_alone(
     operations = [*TWO, write, seen, *more]
     assert broken(operations, row) != []
     assert (broken([*operations, while_alone()], row) == []) is may
+    assert (broken(operations, row, alone=True) == []) is may
+
+
+def test_a_primary_that_was_alone_need_not_have_answered_anything() -> None:
+    """Each write was in hand when it was lost; the new one applies them anew in another order."""
+    first, second = (replace(change(value, 4), completed=9) for value in "xy")
+    seen = [read("y", 5, 3), read("x", 6, 4)]
+    for writes, row, rules in (
+        ([replace(first, version=3), cases.unknown(second)], ("x", 3), ["twice"]),
+        ([replace(first, version=3), held(second)], ("x", 3), ["phantom", "twice"]),
+        ([replace(first, version=3), replace(second, version=4)], ("y", 4), ["lost update"] * 2),
+        ([held(first), held(second)], ("b", 2), ["phantom"] * 2),
+    ):
+        operations = [*TWO, *writes, *seen]
+        assert broken(operations, row) == rules
+        assert broken(operations, row, alone=True) == []
 
 
 def test_what_stands_was_not_lost_with_a_primary() -> None:

@@ -243,6 +243,7 @@ def test_what_crossed_a_refused_write_may_have_been_in_its_way_and_lost(
     operations = [create(), REFUSED_CHANGE, other, *late]
     row = ("c", 4) if other.version else ("x", 2)
     assert broken([*operations, while_alone()], row) == ([] if crosses else ["twice"])
+    assert broken(operations, row, alone=True) == ([] if crosses else ["twice"])
     assert broken(operations, row) == ["twice"]
 
 

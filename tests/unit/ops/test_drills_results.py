@@ -326,6 +326,15 @@ def test_the_command_says_what_came_of_it(
 
 
 # ---------------------------------------------------------------- the file of a history
+def test_a_history_of_before_does_not_rule_out_a_primary_alone(tmp_path: Path) -> None:
+    """Its header does not say."""
+    path = tmp_path / "history.jsonl"
+    save(History([cases.create()], [Row("u", "a", 1)]), path)
+    assert not load(path).alone
+    path.write_text(path.read_text().replace(', "alone": false', ""))
+    assert load(path).alone
+
+
 def test_a_history_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     """Cut anywhere, with a line too many, or with what is none."""
     path = tmp_path / "history.jsonl"

@@ -134,7 +134,9 @@ def test_while_a_history_waits_for_its_rows_it_is_kept(
         assert limit == runner.operate.WHOLE_LIMIT
         assert not fits(Snapshot())
         assert fits(Snapshot(writable=["a"]))
-        assert load(tmp_path / "plain.unjudged.jsonl").began == STARTED
+        unjudged = load(tmp_path / "plain.unjudged.jsonl")
+        assert unjudged.began == STARTED
+        assert unjudged.alone  # nobody has asked the monitor yet
 
     monkeypatch.setattr(runner.operate, "wait_for", wait_for)
     assert runner.run_one(FAULT, PLAN, tmp_path).measured
@@ -200,6 +202,33 @@ def test_a_timeline_has_what_the_monitor_saw_meanwhile() -> None:
         (7, "postgres1 is wait_primary"),
         (9, "postgres1 is wait_primary"),
     ]
+
+
+def test_a_history_says_whether_the_monitor_rules_out_a_primary_alone(
+    session: Session,  # noqa: ARG001 - it stands for the stack
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It has to have recorded all of the load; a state counts as wanted and as reported."""
+
+    def event(at: float, state: str, goal: str) -> Event:
+        time = datetime.fromtimestamp(STARTED + at, UTC)
+        return Event(1, time, "postgres1", state, goal, "")
+
+    before, alone = event(-1, "primary", "primary"), ("wait_primary", "single")
+    cases = [
+        ([before, event(3, "primary", "primary"), event(4, "secondary", "secondary")], False),
+        *(([before, event(3, state, "primary")], True) for state in alone),
+        *(([before, event(0, "primary", goal)], True) for goal in alone),
+        ([event(-2, "wait_primary", "wait_primary"), before], False),
+        ([event(0, "primary", "primary")], True),  # what was before it is not known
+        ([], True),
+    ]
+    for number, (seen, said) in enumerate(cases):
+        monkeypatch.setattr(runner.events, "recent", lambda _, seen=seen: seen)
+        runner.run_one(FAULT, PLAN, tmp_path / str(number))
+        for name in ("plain", "careful"):
+            assert load(tmp_path / str(number) / f"{name}.jsonl").alone is said
 
 
 def test_a_soak_draws_what_does_not_say_no(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-of-units tests-of-integration check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,14 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
-	$(BIN)/python -m pytest tests/unit tests/integration
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-of-units tests-of-integration
+
+# At the same time: the ones are busy while the others wait for a database.
+tests-of-units: $(VENV)/ready
+	$(BIN)/python -m pytest tests/unit
+
+tests-of-integration: $(VENV)/ready
+	$(BIN)/python -m pytest tests/integration
 
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest \

@@ -81,4 +81,7 @@ def _is_constant(node: ast.expr, names: dict[str, ast.expr]) -> bool:
     if isinstance(node, ast.Name) and node.id in names:
         others = {name: value for name, value in names.items() if name != node.id}
         return _is_constant(names[node.id], others)
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+        return all(_is_constant(part, names) for part in parts)
     return isinstance(node, ast.Constant)

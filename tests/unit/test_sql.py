@@ -38,6 +38,7 @@ def test_no_sql_is_built() -> None:
         'await c.execute("DELETE FROM t WHERE a = %s" % value)',
         'await c.fetchval("SELECT {}".format(column))',
         'sql = f"{QUERY} LIMIT {n}"; await c.fetch(sql)',
+        'part = f"{QUERY} LIMIT {n}"; await c.fetch(f"{part} OFFSET 1")',
         'await c.fetch(",".join(columns))',
         'await work(c.fetch, f"SELECT {column}")',
         'await c.fetch(A if x else f"SELECT {column}")',
@@ -54,6 +55,7 @@ def test_built_sql_is_found(body: str) -> None:
         "await c.fetch(QUERY, value)",
         'await c.fetch(QUERY + " LIMIT 1")',
         'await c.fetch(f"{QUERY} LIMIT 1")',
+        'part = f"{QUERY} LIMIT 1"; await c.fetch(f"{part} OFFSET 1")',
         'await c.fetch(QUERY if x else "SELECT 1", f"{value}%")',
     ],
 )

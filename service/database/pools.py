@@ -182,9 +182,7 @@ class Pool:
         if bound <= 0:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
         waiter = self._queue.join(current_caller().name)
-        message = f"No connection was free, or could be opened, within {bound:.1f} s"
-        exhausted = partial(PoolExhausted, message, kind="exhausted")
-        number = self._bounds.begin(bound, lambda: waiter.fail(exhausted()))
+        number = self._bounds.begin(bound, lambda: waiter.fail(_exhausted(bound)))
         self._look()
         try:
             return await waiter.turn
@@ -309,6 +307,11 @@ class Loan:
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._pool.give_back(self._session, self._link, error)
+
+
+def _exhausted(bound: float) -> PoolExhausted:
+    message = f"No connection was free, or could be opened, within {bound:.1f} s"
+    return PoolExhausted(message, kind="exhausted")
 
 
 def _stopping() -> Unavailable:

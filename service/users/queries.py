@@ -1,5 +1,7 @@
 """The SQL of users. A query that writes takes a WriteConnection, which only a primary gives."""
 
+from collections.abc import Iterable
+
 from service.database import ReadConnection, Row, WriteConnection
 from service.errors import ConstraintViolated, EmailInUse
 from service.users.schemas import BIGINT_MAX, ETags, Order
@@ -13,6 +15,23 @@ _ETAG = "concat_ws('-', version, revision)"
 _CREATED = "(created_at AT TIME ZONE 'UTC')::text || 'Z' AS created_at"
 _UPDATED = "(updated_at AT TIME ZONE 'UTC')::text || 'Z' AS updated_at"
 _COLUMNS = f"id, email, name, {_CREATED}, {_UPDATED}, version, {_ETAG} AS etag"
+
+
+def fields(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """Return rows of these columns by name. Written out it takes half the time."""
+    return [
+        {
+            "id": user_id,
+            "email": email,
+            "name": name,
+            "created_at": created,
+            "updated_at": updated,
+            "version": version,
+            "etag": etag,
+        }
+        for user_id, email, name, created, updated, version, etag in rows
+    ]
+
 
 INSERT = f"INSERT INTO users (email, name) VALUES ($1, $2) RETURNING {_COLUMNS}"  # noqa: S608
 SELECT = f"SELECT {_COLUMNS} FROM users WHERE id = $1"  # noqa: S608 - a constant of this file

@@ -62,7 +62,7 @@ class UserService:
             rows = await queries.page(connection, order, last_id, limit + 1)
         more = len(rows) > limit
         following = cursor.encode(order, rows[limit - 1]["id"]) if more else None
-        items = [dict(row.items()) for row in rows[:limit]]
+        items = queries.fields(rows[:limit])
         return UserPage.model_validate({"items": items, "next": following})  # all rows in one call
 
     @retry_on_failover(on=is_transient)

@@ -1,6 +1,8 @@
 """service.users.table: what queries rely on. That migrations make it so needs a database."""
 
-from service.users.queries import _COLUMNS, _ETAG
+from typing import Any
+
+from service.users.queries import _COLUMNS, _ETAG, fields
 from service.users.schemas import User
 from service.users.table import EMAIL_INDEX, users
 
@@ -13,7 +15,10 @@ def test_queries_return_every_column_and_the_schema_shows_it() -> None:
     *columns, revision = [column.name for column in users.columns]
     named = _COLUMNS.replace(_ETAG, "").split(", ")
 
-    assert [each.rpartition(" ")[2] for each in named] == [*columns, "etag"]
+    names = [each.rpartition(" ")[2] for each in named]
+    row: Any = range(len(names))
+    assert names == [*columns, "etag"]
+    assert fields([row]) == [dict(zip(names, row, strict=True))]
     assert [*columns, "etag"] == list(User.model_fields)
     assert revision in _ETAG
 

@@ -208,12 +208,16 @@ class Pool:
         return current and time.monotonic() < session.expires_at and not session.is_closed()
 
     def _take_back(self, session: Session, *, whole: bool) -> None:
-        """Take a session; `whole`: nothing was left half-done on it."""
-        if whole and self._fit(session) and session.is_idle() and not self._closed:
-            self._idle.append(session)
-        else:
+        """Take a session; `whole`: nothing was left half-done on it.
+
+        One that is as good as before goes to whoever is first: for the others nothing has changed.
+        """
+        if not (whole and self._fit(session) and session.is_idle()) or self._closed:
             self._drop(session)
-        self._look()
+        elif (waiter := self._queue.first()) is not None:
+            self._queue.serve(waiter, session)
+        else:
+            self._idle.append(session)
 
     def _look(self) -> None:
         """Serve the wait queue with what there is. Wanted after every change.

@@ -71,7 +71,7 @@ class WaitQueue:
         """Hand a session over to a waiter who has not left; his caller's next turn comes last."""
         waiter.turn.set_result(session)
         self.leave(waiter)
-        if (line := self._lines.pop(waiter.caller, None)) is not None:
+        if len(self._lines) > 1 and (line := self._lines.pop(waiter.caller, None)) is not None:
             self._lines[waiter.caller] = line
 
     def first(self) -> Waiter | None:

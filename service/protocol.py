@@ -53,6 +53,7 @@ class Answer:
             await cycle.send(message)  # type: ignore[arg-type]
             return
         cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
         cycle.transport.write(packet)
         cycle.message_event.set()
         cycle.on_response()

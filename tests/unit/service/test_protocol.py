@@ -192,6 +192,24 @@ async def test_what_must_not_be_written_is_not(messages: list[dict[str, Any]]) -
     assert head.startswith(b"HTTP/1.1 500") or b"content-length: %d" % len(content) not in head
 
 
+async def test_nobody_is_told_to_go_on_after_the_answer() -> None:
+    """A request that waits for `100 Continue`, and is answered without its body being read."""
+
+    async def app(_: object, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        await send(start(size(2), status=401))
+        await send(body(b"no"))
+        await receive()
+
+    expecting = GET.replace(b"GET", b"POST").replace(
+        b"\r\n\r\n", b"\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    )
+    async with serving(app) as (reader, writer):
+        writer.write(expecting)
+        assert (await read_one(reader, 2))[1] == b"no"
+        writer.write(b"late" + GET)
+        assert (await read_one(reader, 2))[0].startswith(b"HTTP/1.1 401 ")
+
+
 @pytest.mark.parametrize("chunks", [[b"whole"], [b"in ", b"two"], [b"a", b"", b"b", b"c"]])
 async def test_answers_arrive_whole(chunks: list[bytes]) -> None:
     """Through uvicorn and a real socket: of known length or chunked, at once or over time."""

@@ -89,9 +89,11 @@ async def test_a_deadline_bounds_all_tries(monkeypatch: pytest.MonkeyPatch) -> N
     """After it the last answer counts."""
     monkeypatch.setattr(module, "DEADLINE", 0.5)
     operation = await sent(answering(UNAVAILABLE), CREATE)
-    assert (operation.outcome, operation.error) == (Outcome.FAILED, "unavailable")
     assert operation.tries > 1
     assert operation.latency < 5
+    # Or the deadline passed in the middle of a try.
+    ends = {(Outcome.FAILED, "unavailable"), (Outcome.UNKNOWN, "TimeoutError")}
+    assert (operation.outcome, operation.error) in ends
 
 
 async def test_what_is_given_up_is_told() -> None:

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-of-units tests-of-integration check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,14 +61,16 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-of-units tests-of-integration
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait
 
-# At the same time: the ones are busy while the others wait for a database.
-tests-of-units: $(VENV)/ready
-	$(BIN)/python -m pytest tests/unit
+# At the same time: the ones are busy while the others wait for a database. Some of these go with those, so that
+# both take as long.
+MOVED := $(addprefix tests/integration/,test_bench.py test_soak.py test_workers.py)
+tests-at-work: $(VENV)/ready
+	$(BIN)/python -m pytest tests/unit $(MOVED)
 
-tests-of-integration: $(VENV)/ready
-	$(BIN)/python -m pytest tests/integration
+tests-that-wait: $(VENV)/ready
+	$(BIN)/python -m pytest tests/integration $(MOVED:%=--ignore=%)
 
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest \

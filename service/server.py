@@ -91,9 +91,9 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def logged(settings: Settings, serving: Callable[[], None], *, shared: bool = False) -> None:
-    """Serve with this process's log on standard output, `shared` with other processes or not."""
-    lines = LineWriter(sys.stdout, shared=shared)
+def logged(settings: Settings, serving: Callable[[], None], *, writers: int = 1) -> None:
+    """Serve with this process's log on standard output, which so many processes write to."""
+    lines = LineWriter(sys.stdout, writers=writers)
     try:
         logs.configure(settings.log_level, settings.app_name, lines)
         sys.unraisablehook = _log_unraisable

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import ResponseValidationError
@@ -13,6 +13,7 @@ from fastapi.params import Body, File, Form
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.api.parameters import (
@@ -111,7 +112,13 @@ class Plan:
     async def _read(self, request: Request) -> object:
         """Return the body's JSON."""
         kinds = [value for name, value in request.scope["headers"] if name == b"content-type"]
-        if [kind.partition(b";")[0] for kind in kinds] != [JSON] or not await request.body():
+        if [kind.partition(b";")[0] for kind in kinds] != [JSON]:
+            raise OwnWay
+        try:
+            body = await request.body()
+        except ClientDisconnect as error:  # FastAPI's own words; nobody hears them
+            raise HTTPException(400, "There was an error parsing the body") from error
+        if not body:
             raise OwnWay
         try:
             return await request.json()

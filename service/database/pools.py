@@ -43,6 +43,9 @@ from service.errors import (
 # who wait: four pools that opened two at a time kept a write from its first session for half a
 # second, on two cores. Attempts that keep a pace (endpoint.OVERLAP) are not counted: some hang.
 CONNECTS_AT_ONCE = 1
+# Seconds that a loan has at least. An exchange that meets its bound costs its session, and all who
+# wait a login: nobody can be allowed that who asks for an answer in no time.
+LEAST = 0.01
 
 
 class Pool:
@@ -140,7 +143,7 @@ class Pool:
 
     def take(self, deadline: Deadline) -> Session | None:
         """Take an idle session for a loan, if there is one, and time to use it."""
-        return None if self._closed or deadline.remaining() <= 0 else self._take()
+        return None if self._closed or deadline.remaining() < LEAST else self._take()
 
     async def wait(self, deadline: Deadline) -> Session:
         """Wait for a session for a loan."""
@@ -178,8 +181,9 @@ class Pool:
     async def _turn(self, deadline: Deadline) -> Session:
         if self._closed:
             raise _stopping()
-        bound = min(self._options.acquire_timeout, deadline.remaining())
-        if bound <= 0:
+        # Half of what is left is for the work: whoever is served first has waited longest.
+        bound = min(self._options.acquire_timeout, deadline.remaining() / 2)
+        if bound < LEAST / 2:
             raise PoolExhausted("No time was left to wait for a connection", kind="deadline")
         waiter = self._queue.join(current_caller().name)
         number = self._bounds.begin(bound, lambda: waiter.fail(_exhausted(bound)))

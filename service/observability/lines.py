@@ -15,7 +15,7 @@ BATCH = 0.05
 """Seconds for which lines are gathered after the first."""
 
 HELD_MOST = 32 * 1024**2
-"""Characters that wait for a slow reader at most."""
+"""Characters that wait for a slow reader at most, of all processes of an instance."""
 
 CLOSE_BOUND = 5.0
 """Seconds for what is left at the end."""
@@ -24,10 +24,11 @@ CLOSE_BOUND = 5.0
 class LineWriter:
     """A stream for loggers, safe from all threads."""
 
-    def __init__(self, stream: TextIO, *, shared: bool = False) -> None:
-        """`shared`: other processes write to the same pipe, and no line may end up in another."""
+    def __init__(self, stream: TextIO, *, writers: int = 1) -> None:
+        """`writers`: processes that write to the same pipe. No line ends up in another."""
         self._stream = stream
-        self._shared = shared
+        self._shared = writers > 1
+        self._held_most = HELD_MOST // writers
         self._lines: deque[str] = deque()
         self._taken = 0  # characters, ever
         self._written = 0
@@ -39,7 +40,7 @@ class LineWriter:
 
     def write(self, text: str) -> int:
         """Take a line, its newline included."""
-        if self._taken - self._written > HELD_MOST:
+        if self._taken - self._written > self._held_most:
             self._dropped += 1  # two threads at once may count as one
             return len(text)
         self._taken += len(text)
@@ -86,7 +87,8 @@ def pieces(text: str) -> Iterator[str]:
     """
     held: list[str] = []
     size = 0
-    for line in text.splitlines(keepends=True):
+    # At this alone: other characters that end a line may be in one.
+    for line in [f"{each}\n" for each in text.split("\n")[:-1]]:
         length = len(line.encode())
         if held and size + length > select.PIPE_BUF:
             yield "".join(held)

@@ -20,9 +20,11 @@ SMALLEST = frozenset(
         "python_info",  # 1, everywhere
         "holdfast_database_endpoint_serving",  # serving is what serves for all
         "holdfast_database_certificate_expiry_timestamp_seconds",
-        "holdfast_database_background_last_turn_timestamp_seconds",  # that of whoever hangs
     }
 )
+EARLIEST = "holdfast_database_background_last_turn_timestamp_seconds"
+"""That of whoever hangs; 0 is not yet, and no time."""
+
 LASTING = frozenset({"counter", "histogram"})
 """Types of which the last value of a process that has ended still counts."""
 
@@ -66,7 +68,7 @@ def summed(families: Iterable[Family]) -> list[Family]:
             before = values.get(key)
             if before is None:
                 total = value
-            elif name in SMALLEST:
+            elif name in SMALLEST or (name == EARLIEST and before[2] and value):
                 total = min(before[2], value)
             elif sample.endswith("_created"):  # since the latest, nothing that ended is missing
                 total = max(before[2], value)

@@ -26,7 +26,7 @@ class Peers:
     def __init__(self, board: Board, number: int, folder: Path) -> None:
         self.board = board
         self.number = number
-        self._folder = folder
+        self.folder = folder
         self._before = lasting(_kept(self._file(number)))  # of those that had this place
         self._metrics = Metrics()
         self._server: asyncio.Server | None = None
@@ -59,8 +59,9 @@ class Peers:
         told = summed([*told_by(self._metrics.registry, self.number), *self._before])
         file = self._file(self.number)
         new = file.with_suffix(".new")
-        new.write_text(json.dumps(told))
-        new.replace(file)
+        with suppress(OSError):  # no room: what is told now counts all the same
+            new.write_text(json.dumps(told))
+            new.replace(file)
         return told
 
     async def _ask(self, number: int) -> list[Family]:
@@ -83,16 +84,16 @@ class Peers:
         writer.close()
 
     def _socket(self, number: int) -> Path:
-        return self._folder / f"{number}.sock"
+        return self.folder / f"{number}.sock"
 
     def _file(self, number: int) -> Path:
-        return self._folder / f"{number}.json"
+        return self.folder / f"{number}.json"
 
 
 def _kept(file: Path) -> list[Family]:
-    """Return what a worker last told; nothing if it never was asked."""
+    """Return what a worker last told; nothing if it never was asked, or could not be kept."""
     try:
         families: list[Family] = json.loads(file.read_text())
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return []
     return families

@@ -21,11 +21,13 @@ from typing import NoReturn
 
 import structlog
 
+from service.api.health import IN_ROTATION
 from service.app import create_app
 from service.database.routing import CLOSE_BOUND
 from service.observability import logs
 from service.settings import Settings
 from service.workers.board import Board
+from service.workers.peers import Peers
 from service.workers.worker import FAILED, STOPS, work
 
 logger = structlog.get_logger()
@@ -33,9 +35,10 @@ logger = structlog.get_logger()
 LOOK = 1.0
 """Seconds between two looks at the workers."""
 
-SILENT_MOST = 10
-"""Looks without a beat after which a worker is killed. Looks, not seconds: while the machine
-stands still, or the container is paused, nobody looks."""
+SILENT_MOST, UNHEARD_MOST, SICK_MOST = 10, 60, 30
+"""Looks: without a beat, after which a worker is killed; without its first one; and in which it
+reaches no database while another does, after which it is to drain, and is replaced. Looks, not
+seconds: while the machine stands still, or the container is paused, nobody looks."""
 
 BACKOFF_FIRST, BACKOFF_MOST = 0.1, 5.0
 """Seconds until a worker that ended is replaced, twice as long each time it did not last."""
@@ -45,6 +48,9 @@ LASTED = 30.0
 
 STOP_SLACK = 4.0
 """Seconds that workers may take to end beyond what their settings say."""
+
+SICK = "unavailable"
+"""Of what a worker says of itself: longer without a database than HEALTH_GRACE."""
 
 BACKLOG = 2048  # uvicorn's own
 _TAKEN = {*STOPS, signal.SIGCHLD}
@@ -61,6 +67,8 @@ class Place:
     short_lives: int = 0
     beaten: float = 0.0  # the last beat that was seen
     silent: int = 0  # looks since
+    sick: int = 0  # looks at which it was out of rotation, and another was not
+    kill_at: float = math.inf  # when to kill it, as it was told to drain
 
 
 class Supervisor:
@@ -121,11 +129,13 @@ class Supervisor:
 
     def _start_due(self) -> None:
         """Start workers where there are none, unless it is too soon."""
-        for place in self._places:
+        supervisor = os.getpid()
+        for gap in list(self._places):
             now = time.monotonic()
-            if place.pid or place.due > now:
+            if gap.pid or gap.due > now:
                 continue
-            place.started, place.beaten, place.silent = now, 0.0, 0
+            place = Place(gap.number, started=now, short_lives=gap.short_lives)
+            self._places[gap.number] = place
             try:
                 place.pid = os.fork()
             except OSError as error:
@@ -133,15 +143,16 @@ class Supervisor:
                 place.due = now + BACKOFF_MOST
                 continue
             if place.pid == 0:
-                self._become(place.number)
+                self._become(place.number, supervisor)
             logger.info("worker started", worker=place.number, pid=place.pid)
 
-    def _become(self, number: int) -> NoReturn:
+    def _become(self, number: int, supervisor: int) -> NoReturn:
         """Be a worker, and end as one: this is another process, with the supervisor's stack."""
         code = FAILED
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-            work(self._settings, self._board, number, Path(self._folder), self._sockets)
+            peers = Peers(self._board, number, Path(self._folder))
+            work(self._settings, peers, supervisor, self._sockets)
             code = 0
         except SystemExit as error:  # uvicorn's way to say that it could not start
             code = error.code if isinstance(error.code, int) else FAILED
@@ -186,20 +197,31 @@ class Supervisor:
             place.due = now + min(BACKOFF_FIRST * 2 ** min(place.short_lives, 9), BACKOFF_MOST)
 
     def _look(self) -> None:
-        """Kill whoever has not been heard of, or has not ended in time."""
+        """Kill whoever has not been heard of, or has not ended in time; replace the sick."""
+        statuses = self._board.statuses()
+        inside = any(each in IN_ROTATION for each in statuses)
         for place in self._places:
             if not place.pid:
                 continue
             beaten = self._board.beaten(place.number)
             place.silent = place.silent + 1 if beaten == place.beaten else 0
             place.beaten = beaten
-            if self._board.draining:  # its server beats no more, and has a bound instead
-                late = time.monotonic() > self._kill_at
-            else:
-                late = place.silent >= SILENT_MOST
-            if late:
+            place.sick = place.sick + 1 if inside and statuses[place.number] == SICK else 0
+            if self._is_late(place):
                 logger.error("worker does not answer: killed", worker=place.number, pid=place.pid)
                 os.kill(place.pid, signal.SIGKILL)
+            elif place.sick == SICK_MOST and not self._board.draining:
+                logger.error("worker reaches no database", worker=place.number, pid=place.pid)
+                place.kill_at = time.monotonic() + stop_bound(self._settings)
+                os.kill(place.pid, STOPS[signal.SIGTERM])
+
+    def _is_late(self, place: Place) -> bool:
+        """Say whether a worker has to be killed."""
+        # A server that stops beats no more, and has a bound instead.
+        kill_at = self._kill_at if self._board.draining else place.kill_at
+        if kill_at < math.inf:
+            return time.monotonic() > kill_at
+        return place.silent >= (SILENT_MOST if place.beaten else UNHEARD_MOST)
 
 
 def stop_bound(settings: Settings) -> float:

@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 from functools import partial
-from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -18,7 +17,6 @@ from service.app import create_app
 from service.lifecycle import Lifecycle
 from service.server import DrainingServer, configured, logged
 from service.settings import Settings
-from service.workers.board import Board
 from service.workers.peers import Peers
 
 logger = structlog.get_logger()
@@ -34,12 +32,17 @@ class WorkerServer(DrainingServer):
     """A server that tells the others how it is, and looks whether its supervisor lives."""
 
     def __init__(
-        self, config: uvicorn.Config, lifecycle: Lifecycle, drain_delay: float, app: FastAPI
+        self,
+        config: uvicorn.Config,
+        lifecycle: Lifecycle,
+        drain_delay: float,
+        app: FastAPI,
+        supervisor: int,  # its process, from before the fork: it may be gone by now
     ) -> None:
         super().__init__(config, lifecycle, drain_delay)
         self._app = app
         self._peers: Peers = app.state.peers
-        self._supervisor = os.getppid()
+        self._supervisor = supervisor
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, and take the signals that have come meanwhile."""
@@ -62,25 +65,23 @@ class WorkerServer(DrainingServer):
         return await super().on_tick(counter)
 
 
-def work(
-    settings: Settings, board: Board, number: int, folder: Path, sockets: list[socket.socket]
-) -> None:
+def work(settings: Settings, peers: Peers, supervisor: int, sockets: list[socket.socket]) -> None:
     """Serve as one worker of several, until a signal ends it."""
-    supervisor = os.getppid()
-    part = settings.part(number)
+    part = settings.part(peers.number)
     try:
-        logged(part, partial(_serve, part, Peers(board, number, folder), sockets), shared=True)
+        serving = partial(_serve, part, peers, supervisor, sockets)
+        logged(part, serving, writers=settings.workers)
     finally:
         if os.getppid() != supervisor:  # which would have done it
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(peers.folder, ignore_errors=True)
 
 
-def _serve(settings: Settings, peers: Peers, sockets: list[socket.socket]) -> None:
+def _serve(settings: Settings, peers: Peers, supervisor: int, sockets: list[socket.socket]) -> None:
     lifecycle = Lifecycle()
     try:
         app = create_app(settings, lifecycle, peers)
         config = configured(app, settings)
-        WorkerServer(config, lifecycle, settings.drain_delay, app).run(sockets)
+        WorkerServer(config, lifecycle, settings.drain_delay, app, supervisor).run(sockets)
     except Exception:
         logger.exception("the worker failed")
         sys.exit(FAILED)

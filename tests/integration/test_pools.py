@@ -512,3 +512,33 @@ async def test_whoever_waits_while_closing_is_told(heart: Database, pool: Pool) 
         await closing
     with pytest.raises(Unavailable):
         await backend(pool)
+
+
+async def test_who_waited_long_takes_no_session_along(
+    stack: EmbeddedStack, database: str, proxy: FaultProxy
+) -> None:
+    """A wait leaves time for the work: a session whose bound fires costs the others a login."""
+    async with warm_database(stack, database, proxy.port, 1) as heart:
+        pool = heart.pools[0]
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            before = await link.fetchval(PID)
+
+        async def work() -> None:
+            async with pool.lend(Deadline.after(0.4)) as link:
+                await link.fetchval("SELECT pg_sleep(0.06)")
+
+        ends = await asyncio.gather(*(work() for _ in range(20)), return_exceptions=True)
+        assert {type(end) for end in ends} == {type(None), PoolExhausted}
+        async with pool.lend(Deadline.after(PATIENT)) as link:
+            assert await link.fetchval(PID) == before
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 0.005])
+async def test_no_session_is_lent_for_less_than_an_answer_takes(pool: Pool, seconds: float) -> None:
+    """However many ask: sessions are there for others."""
+    idle = pool.idle
+    for _ in range(50):
+        with pytest.raises(PoolExhausted):
+            async with pool.lend(Deadline.after(seconds)):
+                pass
+    assert (pool.idle, pool.size) == (idle, SESSIONS)

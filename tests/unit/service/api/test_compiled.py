@@ -79,9 +79,17 @@ class People:
 
 
 async def ask(
-    app: FastAPI, method: str, target: str, *headers: tuple[bytes, bytes], body: bytes = b""
+    app: FastAPI,
+    method: str,
+    target: str,
+    *headers: tuple[bytes, bytes],
+    body: bytes = b"",
+    cut: bool = False,
 ) -> Answer:
-    """Send one request as a server would, its body in two parts, and return what was sent back."""
+    """Send one request as a server would, its body in two parts, and return what was sent back.
+
+    `cut`: the second part never comes.
+    """
     random.seed(0)  # Retry-After is spread
     path, _, query = target.partition("?")
     sent = [*headers, (b"x-request-id", b"the-same")]
@@ -98,7 +106,7 @@ async def ask(
         [
             {"type": "http.request", "body": body[:half], "more_body": True},
             {"type": "http.request", "body": body[half:], "more_body": False},
-        ]
+        ][: 1 if cut else 2]
     )
     got: list[Message] = []
 
@@ -350,6 +358,18 @@ async def test_dependencies_of_the_application_count() -> None:
     include(app, Things().router)
     assert (await ask(app, "GET", "/things/raw"))[0] == 200
     assert called == ["asked"]
+
+
+async def test_a_client_that_leaves_in_its_body_is_no_error_of_ours(
+    app: FastAPI, plain: FastAPI, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is logged but the request, and it is counted as the client's own fault."""
+    answers = [
+        await ask(each, "POST", "/api/users", JSON, body=NEW, cut=True) for each in (app, plain)
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 400
+    assert "unexpected error" not in "".join(capfd.readouterr())
 
 
 async def test_a_client_that_leaves_takes_nothing_along(app: FastAPI) -> None:

@@ -71,7 +71,8 @@ def test_a_reader_that_stands_still_holds_nobody_up(monkeypatch: pytest.MonkeyPa
 
 def test_lines_of_several_processes_stay_whole() -> None:
     """Each write to a shared pipe is whole lines, and no more than a pipe takes as one."""
-    told = [f"{number} {'ä' * (number % 1500)}\n" for number in range(3000)]
+    odd = "ä\u2028"  # what other readers of lines take for an end of one
+    told = [f"{number} {odd * (number % 700)}\x85\n" for number in range(3000)]
     written: list[str] = []
 
     class Stream(io.StringIO):
@@ -79,7 +80,7 @@ def test_lines_of_several_processes_stay_whole() -> None:
             written.append(text)
             return len(text)
 
-    writer = LineWriter(Stream(), shared=True)
+    writer = LineWriter(Stream(), writers=2)
     for line in [*told, "x" * 9000 + "\n", "after it\n"]:
         writer.write(line)
     writer.close(BOUND)

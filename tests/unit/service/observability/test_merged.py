@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.observability.merged import Merged, lasting, summed, told_by
@@ -70,6 +71,18 @@ def test_a_sum_counts_from_the_latest_beginning() -> None:
 
     assert begun[0] < begun[1]
     assert found["requests_created", "/a"] == begun[1]
+
+
+@pytest.mark.parametrize(("moments", "told"), [((5, 3), 3), ((0, 3), 3), ((3, 0), 3), ((0, 0), 0)])
+def test_of_moments_the_earliest_is_told(moments: tuple[int, int], told: int) -> None:
+    """0 is no moment: it has not come yet."""
+    name = "holdfast_database_background_last_turn_timestamp_seconds"
+    families = []
+    for worker, moment in enumerate(moments):
+        made = CollectorRegistry()
+        Gauge(name, "When.", registry=made).set(moment)
+        families += told_by(made, worker)
+    assert values(Merged(summed(families)))[name, ""] == told
 
 
 def test_one_alone_is_written_as_prometheus_does() -> None:

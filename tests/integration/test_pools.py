@@ -524,8 +524,8 @@ async def test_who_waited_long_takes_no_session_along(
             before = await link.fetchval(PID)
 
         async def work() -> None:
-            async with pool.lend(Deadline.after(0.4)) as link:
-                await link.fetchval("SELECT pg_sleep(0.06)")
+            async with pool.lend(Deadline.after(2.0)) as link:
+                await link.fetchval("SELECT pg_sleep(0.3)")
 
         ends = await asyncio.gather(*(work() for _ in range(20)), return_exceptions=True)
         assert {type(end) for end in ends} == {type(None), PoolExhausted}

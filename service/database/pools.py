@@ -228,8 +228,6 @@ class Pool:
 
         So nobody waits while a session is idle.
         """
-        if self._queue.empty:
-            return
         while (waiter := self._queue.first()) is not None:
             session = self._take()
             if session is None:

@@ -47,11 +47,6 @@ class WaitQueue:
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
 
-    @property
-    def empty(self) -> bool:
-        """Whether nobody has a place."""
-        return not self._lines
-
     def join(self, caller: str = "") -> Waiter:
         """Take a place at the end of the caller's line."""
         if self._loop is None:
@@ -71,7 +66,7 @@ class WaitQueue:
         """Hand a session over to a waiter who has not left; his caller's next turn comes last."""
         waiter.turn.set_result(session)
         self.leave(waiter)
-        if len(self._lines) > 1 and (line := self._lines.pop(waiter.caller, None)) is not None:
+        if (line := self._lines.pop(waiter.caller, None)) is not None:
             self._lines[waiter.caller] = line
 
     def first(self) -> Waiter | None:

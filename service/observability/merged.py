@@ -12,8 +12,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 Labels: TypeAlias = dict[str, str]
-Family: TypeAlias = tuple[str, str, str, list[tuple[str, Labels, float]]]
-"""Name, help, type, and samples: name, labels, value."""
+Sample: TypeAlias = tuple[str, Labels, float]
+"""Name, labels, value."""
+
+Family: TypeAlias = tuple[str, str, str, list[Sample]]
+"""Name, help, type, and samples."""
 
 SMALLEST = frozenset(
     {
@@ -59,31 +62,23 @@ def lasting(families: Iterable[Family]) -> list[Family]:
 
 def summed(families: Iterable[Family]) -> list[Family]:
     """Return one family for each name."""
-    found: dict[str, Family] = {}
-    values: dict[tuple[str, str], tuple[str, Labels, float]] = {}
+    found: dict[str, tuple[str, str, dict[tuple[str, str], Sample]]] = {}
     for name, text, kind, samples in families:
-        found.setdefault(name, (name, text, kind, []))
+        *_, sums = found.setdefault(name, (text, kind, {}))
         for sample, labels, value in samples:
             key = sample, json.dumps(labels, sort_keys=True)
-            before = values.get(key)
-            if before is None:
-                total = value
-            elif name in SMALLEST or (name == EARLIEST and before[2] and value):
-                total = min(before[2], value)
-            elif sample.endswith("_created"):  # since the latest, nothing that ended is missing
-                total = max(before[2], value)
-            else:
-                total = before[2] + value
-            values[key] = sample, labels, total
-            if before is None:
-                found[name][3].append(values[key])  # its place; the value follows
-    return [
-        (
-            *family[:3],
-            [values[sample, json.dumps(labels, sort_keys=True)] for sample, labels, _ in family[3]],
-        )
-        for family in found.values()
-    ]
+            total = _together(name, sample, sums[key][2], value) if key in sums else value
+            sums[key] = sample, labels, total
+    return [(name, text, kind, list(sums.values())) for name, (text, kind, sums) in found.items()]
+
+
+def _together(name: str, sample: str, one: float, other: float) -> float:
+    """Return what two values of one sample are as one."""
+    if name in SMALLEST or (name == EARLIEST and one and other):
+        return min(one, other)
+    if sample.endswith("_created"):  # since the latest, nothing that ended is missing
+        return max(one, other)
+    return one + other
 
 
 class Merged(CollectorRegistry):

@@ -23,13 +23,14 @@ from benchmarks.space import place
 from benchmarks.workloads import ROWS_DATABASE, Plan, tell
 from ops.console import StackError, say
 from ops.embedded import EmbeddedError, EmbeddedStack, scratch_directory
+from ops.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
 PARTS = ("workloads", "clients", "rows", "stack")
-DOCUMENT = services.ROOT / ".holdfast" / "bench.json"
+DOCUMENT = ROOT / ".holdfast" / "bench.json"
 INTERRUPTED = 130
 
 SHORT = {"rounds": 3, "seconds": 1.5, "users": 200_000, "quiet": 8.0, "clients_rounds": 2}

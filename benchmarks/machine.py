@@ -12,8 +12,8 @@ from typing import Any
 
 from benchmarks import generator
 from ops import machine
+from ops.names import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FILES_WANTED = 65_536
 WIDTH = 100
 BUSY = 0.5

@@ -19,13 +19,13 @@ from benchmarks.generator import MeasureError
 from ops.embedded import free_port, wait_until
 from ops.embedded.pair import APP, DATABASE, OWNER
 from ops.embedded.processes import Process, tail
+from ops.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ops.embedded import EmbeddedStack
 
-ROOT = Path(__file__).resolve().parents[1]
 SEEDED = 10_000
 """Users that the workloads read."""
 

@@ -27,9 +27,8 @@ def measure(results: Results, seconds: float, quiet: float) -> None:
 
     `quiet`: for how many seconds it is watched at rest.
     """
-    root = services.ROOT
-    settings.adopt(root, {*settings.PORTS, *settings.SUBNETS, "BIND_ADDRESS"})
-    if not Host(root).engine_answers() or not cluster.edge_answers():
+    settings.adopt(names.ROOT, {*settings.PORTS, *settings.SUBNETS, "BIND_ADDRESS"})
+    if not Host(names.ROOT).engine_answers() or not cluster.edge_answers():
         raise MeasureError(f"no stack is running; `{names.command('make up')}` first")
     url = cluster.service_url()
     one = _one_user(url)
@@ -47,7 +46,7 @@ def measure(results: Results, seconds: float, quiet: float) -> None:
         tell(f"stack, {workload.name}: {sample.rate:,.0f}/s, {sample.bad} bad")
     if any(row.bad for row in results.rows if row.part == "stack"):
         results.notes.append(
-            "The stack refused requests: a client's rate is bounded at the edge (RATE_LIMIT)."
+            "The stack refused requests. RATE_LIMIT, if it is set, bounds a client's rate."
         )
 
 

@@ -21,11 +21,11 @@ from ops.embedded.pair import OWNER
 from ops.embedded.ports import Ports
 from ops.embedded.processes import EmbeddedError, Process
 from ops.embedded.stack import EmbeddedStack
+from ops.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("service", "alembic/versions")  # what is watched for changes
 WATCH_INTERVAL = 0.3  # seconds between two looks at sources and processes
 SERVICE_STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 
+NODES = CONFIGURATION.with_name("nodes.lua")
+"""What its checks ask; it loads it from where it is itself."""
+
 START_TIMEOUT = 10.0  # seconds
 STATUS_TIMEOUT = 10.0  # seconds for checks to see a change; they need about one
 HTTP_TIMEOUT = 2.0  # seconds for one look at the statistics
@@ -48,7 +51,9 @@ class HAProxy:
             shutil.copyfile(CONFIGURATION, file)
         else:
             file.write_text(configuration)
+        nodes = Path(shutil.copyfile(NODES, self._root / NODES.name))
         self._account.own(file)
+        self._account.own(nodes)
         env = {
             **self._variables,
             "PG_CLEAR_TEXT": "yes",  # on loopback

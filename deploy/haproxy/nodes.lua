@@ -25,7 +25,7 @@ local QUERY = "SHOW transaction_read_only\0"
 local QUESTION = "Q" .. string.pack(">I4", 4 + #QUERY) .. QUERY
 local WORDS = { off = "writable", on = "read-only" }
 local TOO_MANY_CONNECTIONS = "53300"
-local LONGEST = 65536 -- bytes of a message; no answer to these is near it
+local MOST = 100 -- messages of an answer; none to these has nearly as many
 
 -- Name of a node to {word, when}: "writable", "read-only", "busy" (no place for one more session), or "down: " and why.
 local known = {}
@@ -50,24 +50,27 @@ end
 -- nothing) and words.
 local function answer(socket)
     local value, state, message
-    while true do
+    for _ = 1, MOST do
         local head, closed = socket:receive(5)
         if not head then return nil, state, message or closed end
         local kind, length = string.unpack(">c1I4", head)
-        if length < 4 or length > LONGEST then return nil, nil, "that is not PostgreSQL" end
+        if length < 4 then break end
         local body = ""
         if length > 4 then
             body, closed = socket:receive(length - 4)
             if not body then return nil, state, message or closed end
         end
         if kind == "D" then
-            value = string.unpack(">s4", body, 3)
+            -- One column: how many there are, its length, its text.
+            if #body ~= 8 and #body ~= 9 then break end
+            value = body:sub(7)
         elseif kind == "E" then
             state, message = refused(body)
         elseif kind == "Z" then
             return value, state, message
         end
     end
+    return nil, nil, "that is not PostgreSQL"
 end
 
 -- What the node says of itself: a word, or nothing, a SQLSTATE (or nothing) and why.
@@ -162,6 +165,7 @@ core.register_init(function()
                 if not done then
                     -- A fault of this file must not end the watch: it begins anew.
                     core.Alert("nodes.lua, " .. node .. ": " .. tostring(pause))
+                    tell(node, "down: a fault of nodes.lua, see the log")
                     pcall(watch.forget)
                     watch, pause = watcher(node, server), 1
                 end

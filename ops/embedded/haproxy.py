@@ -7,7 +7,6 @@ Tests pass a changed text to show that a check matters.
 from __future__ import annotations
 
 import csv
-import shutil
 import signal
 import urllib.request
 from pathlib import Path
@@ -44,23 +43,28 @@ class HAProxy:
         self.process = Process("haproxy", self.log, account)
         self._stats = f"http://{variables['BIND_STATS']}"
 
-    def start(self, configuration: str | None = None) -> None:
-        """Start with the deployed configuration, or another text, and wait until it answers."""
-        file = self._root / "haproxy.cfg"
-        if configuration is None:
-            shutil.copyfile(CONFIGURATION, file)
-        else:
-            file.write_text(configuration)
-        nodes = Path(shutil.copyfile(NODES, self._root / NODES.name))
-        self._account.own(file)
-        self._account.own(nodes)
+    def start(
+        self,
+        configuration: str | None = None,
+        nodes: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start with the deployed files, or other texts, and wait until it answers.
+
+        `variables` are for this start alone, beside those that it has.
+        """
+        for deployed, text in ((CONFIGURATION, configuration), (NODES, nodes)):
+            file = self._root / deployed.name
+            file.write_text(deployed.read_text() if text is None else text)
+            self._account.own(file)
         env = {
             **self._variables,
+            **(variables or {}),
             "PG_CLEAR_TEXT": "yes",  # on loopback
             "STATS_SOCKET": "unix@admin.sock",  # relative: a socket's path has 107 bytes at most
             "LD_LIBRARY_PATH": str(self._binaries / "lib"),
         }
-        command = [str(self._binaries / "haproxy"), "-db", "-f", file.name]
+        command = [str(self._binaries / "haproxy"), "-db", "-f", CONFIGURATION.name]
         self.process.start(command, env, self._root)
         self.process.wait_ready(self._answers, START_TIMEOUT, "answering on its statistics port")
 

@@ -1,0 +1,229 @@
+"""What HAProxy knows of the nodes, by the session that nodes.lua keeps to each."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import urllib.request
+from contextlib import asynccontextmanager, contextmanager, suppress
+from csv import DictReader
+from itertools import cycle, islice, repeat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ops.embedded.haproxy import NODES
+from tests.integration.support import eventually, superuser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from ops.embedded import EmbeddedStack
+    from ops.embedded.postgres import Node
+
+BOTH = {"postgres1", "postgres2"}
+ROLE = "holdfast_check"
+AGE = 3.0  # seconds that a session of nodes.lua lasts at most
+GRACE = 5.0  # seconds that an answer may take on a busy machine
+SESSION = "SELECT pid FROM pg_stat_activity WHERE usename = 'holdfast_check'"
+LOGINS = "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'"
+
+
+def asked(stack: EmbeddedStack, node: str) -> str:
+    """What the checks are told of a node."""
+    with socket.create_connection(("127.0.0.1", stack.ports.nodes), timeout=GRACE) as client:
+        client.sendall(node.encode() + b"\n")
+        with client.makefile() as answer:
+            return answer.readline().rstrip("\n")
+
+
+def reason(stack: EmbeddedStack, backend: str, node: str) -> str:
+    """What the statistics say of a server's last check."""
+    url = f"http://127.0.0.1:{stack.stats_port}/;csv"
+    with urllib.request.urlopen(url, timeout=GRACE) as response:
+        rows = DictReader(response.read().decode().removeprefix("# ").splitlines())
+        found = [row for row in rows if (row["pxname"], row["svname"]) == (backend, node)]
+    return f"{found[0]['check_status']} {found[0]['last_chk']}"
+
+
+@contextmanager
+def no_more_logins(node: Node, attribute: str, otherwise: str) -> Iterator[None]:
+    """Change the check's role at the primary, and back."""
+    node.sql(f"ALTER ROLE {ROLE} {attribute}")
+    try:
+        yield
+    finally:
+        node.sql(f"ALTER ROLE {ROLE} {otherwise}")
+
+
+def test_it_tells_what_a_node_says_of_itself(stack: EmbeddedStack) -> None:
+    """Writable is who accepts writes; the other one answers; of other names nothing is known."""
+    stack.wait_write_route()
+    assert asked(stack, stack.primary.name) == "writable"
+    assert asked(stack, stack.standby.name) == "read-only"
+    assert asked(stack, "postgres9") == "down: nothing is known"
+    assert asked(stack, "") == "down: nothing is known"
+
+
+async def test_a_check_is_no_login(stack: EmbeddedStack) -> None:
+    """A session is kept and asked, and is a new one after AGE.
+
+    Two backends with a login for each check had four a second, each a process of the server's.
+    """
+    async with superuser(stack, "postgres") as onlooker:
+
+        async def another() -> bool:
+            return await onlooker.fetchval(SESSION) not in {first, None}
+
+        first = await onlooker.fetchval(SESSION)
+        await eventually("a new session", another)
+        before = await onlooker.fetchval(LOGINS)
+        await asyncio.sleep(2 * AGE)  # the span in which they are counted
+        assert await onlooker.fetchval(LOGINS) - before <= 4
+
+
+def test_who_is_logged_in_says_nothing_of_who_would_be(disturbed_stack: EmbeddedStack) -> None:
+    """A node that lets nobody log in is down, though the session that is open answers."""
+    stack = disturbed_stack
+    with no_more_logins(stack.primary, "NOLOGIN", "LOGIN"):
+        stack.haproxy.wait_up("pg_any", set())  # the standby's roles are the primary's
+        said = reason(stack, "pg_primary", stack.primary.name)
+        assert said.startswith("L7RSP")
+        assert f'role "{ROLE}" is not permitted to log in' in said
+    stack.haproxy.wait_up("pg_any", BOTH)
+    stack.wait_write_route()
+
+
+async def test_no_place_for_one_more_is_not_down(disturbed_stack: EmbeddedStack) -> None:
+    """Where no session can be added (53300) the one that is open tells; without one, it is busy.
+
+    A busy node answers reads. Whether it accepts writes nobody knows.
+    """
+    stack = disturbed_stack
+    node = stack.primary
+    with no_more_logins(node, "CONNECTION LIMIT 0", "CONNECTION LIMIT 20"):
+        async with superuser(stack, "postgres") as onlooker:
+            first = await onlooker.fetchval(SESSION)
+            until = asyncio.get_running_loop().time() + 2 * AGE
+            while asyncio.get_running_loop().time() < until:
+                assert await asyncio.to_thread(asked, stack, node.name) == "writable"
+                await asyncio.sleep(0.02)
+            assert await onlooker.fetchval(SESSION) == first
+        assert stack.haproxy.up("pg_primary") == {node.name}
+        assert stack.haproxy.up("pg_any") == BOTH
+        stack.haproxy.stop()
+        stack.haproxy.start()
+        stack.haproxy.wait_up("pg_primary", set())
+        stack.haproxy.wait_up("pg_any", BOTH)
+        assert asked(stack, node.name) == "busy"
+    stack.wait_write_route()
+
+
+NOT_POSTGRESQL: dict[str, Iterable[bytes]] = {
+    "nothing": [],
+    "another protocol": [b"HTTP/1.1 400 Bad Request\r\n\r\n"],
+    "a message without an end": [b"D" + struct.pack(">I", 2**31)],
+    "a length that cannot be": [b"D" + struct.pack(">I", 0)],
+    "half a message": [b"R" + struct.pack(">I", 8) + b"\0\0"],
+    "a row without a column": [b"D" + struct.pack(">I", 6) + b"\0\0"],
+    "notices for ever": repeat(b"N" + struct.pack(">I", 5) + b"\0"),
+}
+"""What somebody else may say to a login, in turn."""
+
+STANDBY = b"".join(
+    kind + struct.pack(">I", 4 + len(body)) + body
+    for kind, body in (
+        (b"R", b"\0\0\0\0"),
+        (b"Z", b"I"),
+        (b"D", b"\0\1\0\0\0\2on"),
+        (b"Z", b"I"),
+    )
+)
+"""What PostgreSQL says to a login and the question: AuthenticationOk, its row, each time ready."""
+
+
+@asynccontextmanager
+async def somebody(said: Iterable[bytes], most: int | None = None) -> AsyncIterator[int]:
+    """Listen, and say this to everyone; yields the port.
+
+    With `most` a caller gets so many parts, the next one those that follow, and then it is over.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            await reader.read(1)
+            for part in islice(said, most):
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)  # a drain that need not wait lets nobody else run
+            if most is None:
+                await reader.read()  # till he goes
+        writer.transport.abort()
+
+    callers: list[asyncio.Task[None] | None] = []
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.wait([task for task in callers if task is not None], timeout=GRACE)
+
+
+@pytest.mark.parametrize("said", NOT_POSTGRESQL.values(), ids=NOT_POSTGRESQL.keys())
+async def test_who_is_no_postgresql_is_down(
+    disturbed_stack: EmbeddedStack, said: Iterable[bytes]
+) -> None:
+    """Whatever a stranger at a node's address says, he is down, and the others are looked at."""
+    stack = disturbed_stack
+    async with somebody(said) as port:
+        stack.haproxy.stop()
+        stack.haproxy.start(variables={"POSTGRES3_ADDRESS": f"127.0.0.1:{port}"})
+        await eventually("a word on him", lambda: asked_is_down(stack, "postgres3"))
+        stack.wait_write_route()
+        stack.haproxy.wait_up("pg_any", BOTH)
+        stack.haproxy.stop()  # `disturbed_stack` starts it anew, as it is deployed
+
+
+async def test_one_login_that_fails_is_not_down(disturbed_stack: EmbeddedStack) -> None:
+    """Who refuses each second login, and ends each session after its first answer, stays known."""
+    stack = disturbed_stack
+    said = cycle([STANDBY, b""])
+    async with somebody(said, most=1) as port:
+        stack.haproxy.stop()
+        stack.haproxy.start(variables={"POSTGRES3_ADDRESS": f"127.0.0.1:{port}"})
+        stack.haproxy.wait_up("pg_any", {*BOTH, "postgres3"})
+        until = asyncio.get_running_loop().time() + AGE
+        while asyncio.get_running_loop().time() < until:
+            assert await asyncio.to_thread(asked, stack, "postgres3") == "read-only"
+            await asyncio.sleep(0.02)
+        stack.haproxy.stop()
+
+
+async def test_a_fault_of_its_own_ends_no_watch(disturbed_stack: EmbeddedStack) -> None:
+    """It is logged, and the look at that node begins anew."""
+    stack = disturbed_stack
+    begin = "local function ask(socket)\n"
+    text = NODES.read_text()
+    assert text.count(begin) == 1
+    planted = (
+        f'local asked = 0\n{begin}asked = asked + 1; if asked % 30 == 0 then error("planted") end\n'
+    )
+    stack.haproxy.stop()
+    stack.haproxy.start(nodes=text.replace(begin, planted))
+    for _ in range(3):
+        await eventually("the fault", lambda: asked_is(stack, "down: a fault"))
+        stack.wait_write_route()
+    assert "planted" in stack.haproxy.log.read_text()
+    stack.haproxy.stop()
+
+
+async def asked_is(stack: EmbeddedStack, beginning: str) -> bool:
+    """Whether that is known of the primary."""
+    return (await asyncio.to_thread(asked, stack, stack.primary.name)).startswith(beginning)
+
+
+async def asked_is_down(stack: EmbeddedStack, node: str) -> bool:
+    """Whether he was looked at, and is down."""
+    said = await asyncio.to_thread(asked, stack, node)
+    assert "fault" not in said
+    return said.startswith("down: ") and said != "down: nothing is known"

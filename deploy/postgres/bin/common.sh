@@ -1,6 +1,8 @@
 # Shared by the entry points of the monitor and the nodes; sourced, not run.
 # shellcheck shell=bash
 set -euo pipefail
+# shellcheck source=deploy/shell/loops.sh
+source "${BASH_SOURCE[0]%/*}/loops.sh"
 
 log() { printf '%s %s\n' "$(date -u +%H:%M:%S)" "$*" >&2; }
 secret() { cat "/run/secrets/$1"; }
@@ -45,22 +47,25 @@ wait_until() {
             log "gave up after ${seconds} s waiting for ${what}"
             return 1
         fi
-        sleep 0.3
+        pause 0.3
     done
 }
 
 # The certificate in use: a copy that only this user can read, as PostgreSQL demands, at one path on all
 # nodes (pg_rewind copies configuration), outside of PGDATA (pg_basebackup replaces that).
 tls=/var/lib/postgresql/tls
+mounted=/run/secrets/tls
+
+certificate_is_in_use() { same "$mounted/tls.pem" "$tls/tls.pem"; }
 
 # Takes over the certificate that is mounted; fails when there is nothing new. Key and certificate are one file,
 # replaced in one step, whose two names PostgreSQL and pg_autoctl have been told.
 install_certificate() {
-    local from=/run/secrets/tls file
-    [ -L "$tls/tls.key" ] && cmp -s "$from/tls.pem" "$tls/tls.pem" && cmp -s "$from/ca.crt" "$tls/ca.crt" && return 1
+    local file
+    [ -L "$tls/tls.key" ] && certificate_is_in_use && same "$mounted/ca.crt" "$tls/ca.crt" && return 1
     install -d -m 700 "$tls" || return 1
     for file in ca.crt tls.pem; do
-        install -m 600 "$from/$file" "$tls/$file.new" && mv "$tls/$file.new" "$tls/$file" || return 1
+        install -m 600 "$mounted/$file" "$tls/$file.new" && mv "$tls/$file.new" "$tls/$file" || return 1
     done
     for file in tls.crt tls.key; do
         [ -L "$tls/$file" ] || ln -sf tls.pem "$tls/$file" || return 1
@@ -71,7 +76,7 @@ have_certificate() { install_certificate || [ -s "$tls/tls.crt" ]; }
 
 # A renewed certificate counts from the next connection on; those that are open go on.
 watch_certificate() {
-    while sleep 2; do
+    while pause 2; do
         install_certificate || continue
         pg_ctl --silent --pgdata "$PGDATA" reload && log "a new certificate is in use"
     done
@@ -94,6 +99,12 @@ read_passwords() {
         read -r password <"$file" || [ -n "$password" ] || return 0
         now+="$password "
     done
+}
+
+# Sets `free` to the megabytes on the volume that are left for PostgreSQL, as df says them.
+measure_room() {
+    free=$(stat --file-system --format='%a %S' "$HOME") || return 1
+    free=$(((${free% *} * ${free#* } + 1048575) / 1048576))
 }
 
 # libpq reads these; no password in a command line, an environment or a connection string.
@@ -120,9 +131,10 @@ follow_postgres_log() {
 # PostgreSQL starts a weekday's file anew after a week, not when it is large. One that is over 32 MB is set aside, in
 # place of the one before.
 bound_postgres_log() {
-    local file
-    while sleep 10; do
-        find "$HOME/log" -name 'postgresql-???.log' -size +32M | while read -r file; do
+    local file large
+    while pause 10; do
+        large=$(find "$HOME/log" -name 'postgresql-???.log' -size +32M) || continue
+        for file in $large; do
             mv -f "$file" "$HOME/log/postgresql-before.log"
             wait_until 300 "PostgreSQL to begin another log" \
                 local_sql -d postgres -c 'SELECT pg_rotate_logfile()' || true

@@ -10,7 +10,13 @@ is_set_up="(SELECT seqstart FROM pg_sequence WHERE seqrelid = 'pgautofailover.no
 aside=$HOME/damaged       # what was there before the last copy, if there was room
 
 # ---------------------------------------------------------------- data that cannot be used any more
-copies_now() { grep -qsxE 'pg_rewind|pg_basebackup' /proc/[0-9]*/comm; }
+copies_now() {
+    local file name
+    for file in /proc/[0-9]*/comm; do
+        ! read -r name <"$file" || [[ ! $name =~ ^(pg_rewind|pg_basebackup)$ ]] || return 0
+    done 2>/dev/null
+    return 1
+}
 
 # A copy takes the place of what is here, so another node has to accept writes, and the monitor has to want
 # this one as its standby. Who is primary, or may become it, keeps what it has.
@@ -19,10 +25,13 @@ may_be_copied() {
         [ -n "$(of_this_node goalstate "AND goalstate IN ('demoted', 'demote_timeout', 'catchingup', 'secondary', 'wait_standby')")" ]
 }
 
-# Prints the postmaster's process id while it runs. In crash recovery, which may take long, it stays the same.
-postmaster() {
-    local pid
-    read -r pid 2>/dev/null <"$PGDATA/postmaster.pid" && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = postgres ] && echo "$pid"
+# Sets `postmaster` to its process id, or to nothing. In crash recovery, which may take long, it stays the same.
+find_postmaster() {
+    local pid name
+    postmaster=
+    if read -r pid <"$PGDATA/postmaster.pid" && read -r name <"/proc/$pid/comm" && [ "$name" = postgres ]; then
+        postmaster=$pid
+    fi 2>/dev/null
 }
 
 # Whether the primary has removed WAL that this node still needs (max_slot_wal_keep_size).
@@ -33,12 +42,13 @@ slot_is_lost() {
 
 # Looks every 5 s. No PostgreSQL that stays for two looks, for half a minute: it cannot start.
 watch_data() {
-    local failed=0 last="" now
-    while sleep 5; do
-        now=$(postmaster || true)
-        [ ! -e /tmp/ready ] || rm -f "$failed_lives"
-        if copies_now || { [ -n "$now" ] && [ "$now" = "$last" ]; }; then failed=0; else failed=$((failed + 1)); fi
-        last=$now
+    local failed=0 last="" postmaster
+    while pause 5; do
+        find_postmaster
+        if [ -e /tmp/ready ] && [ -e "$failed_lives" ]; then rm -f "$failed_lives"; fi
+        failed=$((failed + 1))
+        if copies_now || { [ -n "$postmaster" ] && [ "$postmaster" = "$last" ]; }; then failed=0; fi
+        last=$postmaster
         if [ $failed -ge 6 ] && may_be_copied; then
             begin_copy "PostgreSQL does not start here"
         elif [ $failed = 0 ] && [ -e "$PGDATA/standby.signal" ] && ! copies_now &&
@@ -89,18 +99,18 @@ another_primary() {
 # given up may be all there is of acknowledged writes: it is removed by a person alone.
 clear_for_copy() {
     [ -e "$copy_anew" ] || return 0
-    local reason size free
+    local reason size free=0
     reason=$(cat "$copy_anew")
     if [ "$reason" = "given up" ]; then aside=$HOME/given-up-$(date -u +%Y%m%dT%H%M%SZ); else rm -rf "$aside"; fi
     if [ -e "$PGDATA" ]; then
         size=$(du --summarize --block-size=1M "$PGDATA" | cut -f 1)
-        free=$(df --output=avail --block-size=1M "$HOME" | tail -n 1)
+        measure_room
         if [ "$free" -gt $((size + size / 2 + VOLUME_RESERVE)) ]; then
             mv "$PGDATA" "$aside"
             log "what was here is in $aside, $size MB"
         elif [ "$reason" = "given up" ] && [ ! -e "$HOME/remove-given-up" ]; then
             log "no room to keep what was given up ($size MB, $free MB free): make some, or touch $HOME/remove-given-up"
-            sleep 10 # the container starts again, for as long as nobody decides
+            pause 10 # the container starts again, for as long as nobody decides
             exit 1
         else
             log "no room to keep what was here ($size MB, $free MB free): it is removed"
@@ -127,7 +137,7 @@ await_a_leader() {
         [ -e /tmp/leaderless ] || log "the monitor knows no node, and this one cannot know whether it was the primary:" \
             "\`holdfast failover $NODE_NAME --accept-loss\` makes it the primary as it is"
         echo yes >/tmp/leaderless
-        sleep 1
+        pause 1
     done
     trap - TERM INT
     rm -f "$lead" /tmp/leaderless
@@ -152,7 +162,7 @@ take_the_lead() {
 # to read its configuration may miss the second time: while it does not report it is told again.
 watch_monitor() {
     local known host
-    while sleep 3; do
+    while pause 3; do
         [ ! -e "$stopping" ] || return 0
         resume_writes
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||
@@ -182,7 +192,8 @@ watch_monitor() {
 # Whose primary is dropped in the middle of a promotion becomes single and stays read-only for ever: pg_autoctl 2.2
 # lifts that only on the way to wait_primary (fsm.c, stop_replication to single).
 resume_writes() {
-    grep -qs "^default_transaction_read_only = 'on'" "$PGDATA/postgresql.auto.conf" && [ ! -e "$PGDATA/standby.signal" ] &&
+    find_line "$PGDATA/postgresql.auto.conf" "^default_transaction_read_only = 'on'" &&
+        [ ! -e "$PGDATA/standby.signal" ] &&
         [ -n "$(of_this_node nodeid "AND reportedstate = 'single' AND goalstate = 'single'")" ] || return 0
     log "the only node, and read-only since its promotion: it accepts writes from now on"
     local_sql -d postgres -c 'ALTER SYSTEM SET default_transaction_read_only TO off' -c 'SELECT pg_reload_conf()' >/dev/null ||
@@ -202,11 +213,17 @@ primary_address() {
     ask_monitor "SELECT nodehost FROM pgautofailover.node WHERE nodename <> :'node' AND goalstate IN ('primary', 'wait_primary') LIMIT 1"
 }
 
-# The kernel answers, also for a PostgreSQL that is busy; a refusal is an answer too.
+# answers_at_all HOST [PORT]: whether anything answers within a second. The kernel answers, also for a PostgreSQL that
+# is busy; a refusal is an answer too. A fork of this shell connects, without running a program. The pipe from it
+# closes when it ends: `read` waits for that.
 answers_at_all() {
-    local code=0
-    timeout 1 bash -c ": </dev/tcp/$1/5432" 2>/dev/null || code=$?
-    [ $code != 124 ]
+    local attempt silent=no
+    exec {attempt}< <({ : <"/dev/tcp/$1/${2:-5432}"; } 2>/dev/null)
+    read -rt 1 -u "$attempt" || [ $? -le 128 ] || silent=yes
+    [ $silent = no ] || kill -KILL $!
+    exec {attempt}<&-
+    wait $! || true
+    [ $silent = no ]
 }
 
 # Commits wait for this node, and the monitor hears of a healthy primary later than at the time given: one that is
@@ -217,15 +234,17 @@ primary_waits_after() {
         pgautofailover.node AS me WHERE me.nodename = :'node' AND me.replicationquorum) LIMIT 1")" = 1 ]
 }
 
-# The address that this node replicates from, as pg_autoctl has written it down.
+# Sets `host` to the address that this node replicates from, as pg_autoctl has written it down; fails if it has not.
 replicates_from() {
-    sed -n "s/^primary_conninfo *=.*host=\([^ ']*\).*/\1/p" "$PGDATA/postgresql-auto-failover-standby.conf" 2>/dev/null
+    local standby=$PGDATA/postgresql-auto-failover-standby.conf
+    find_line "$standby" "^primary_conninfo *=.*host=([^ ']+)" && host=${BASH_REMATCH[1]}
 }
 
 watch_the_way() {
     local host
-    while sleep 0.5; do
-        [ -e "$PGDATA/standby.signal" ] && [ ! -e "$stepped_out" ] && [ ! -e "$stopping" ] && host=$(replicates_from) && [ -n "$host" ] || continue
+    while pause 0.5; do
+        [ -e "$PGDATA/standby.signal" ] && [ ! -e "$stepped_out" ] && [ ! -e "$stopping" ] || continue
+        replicates_from || continue
         # Twice: one packet may be lost.
         if answers_at_all "$host" || answers_at_all "$host"; then continue; fi
         wait_until 2 "a report of the primary, $host" primary_waits_after "$(date +%s.%N)" 2>/dev/null || continue

@@ -1,0 +1,142 @@
+"""deploy/postgres/bin: what a data node sees of its primary, its PostgreSQL and its volume."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.shells import CONNINFO, STANDBY, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    """A node's folder, with its first certificate mounted."""
+    return Node(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        (f"{CONNINFO}\nprimary_slot_name = 'pgautofailover_standby_2'\n", "postgres1"),
+        (f"# primary_conninfo = 'host=a'\n{CONNINFO}", "postgres1"),
+        ("primary_conninfo = 'port=5432 host=172.30.1.21'\n", "172.30.1.21"),
+        ("primary_conninfo = ''\n", "none"),
+        ("", "none"),
+        (None, "none"),
+    ],
+    ids=["pg_autoctl's", "no end of line", "at the end", "no host", "empty", "no file"],
+)
+def test_the_primary_is_read_from_what_pg_autoctl_wrote(
+    node: Node, text: str | None, host: str
+) -> None:
+    """Which is not there on a node that never was a standby."""
+    if text is not None:
+        (node.home / "data" / STANDBY).write_text(text)
+    assert node.run('host=; replicates_from || host=none; echo "$host"') == host
+
+
+def test_the_room_on_the_volume_is_what_df_says(node: Node) -> None:
+    """Others write meanwhile: it is asked again until both fall into a quiet moment."""
+    script = """
+        for ((look = 0; look < 100; look++)); do
+            measure_room
+            said=$(df --output=avail --block-size=1M "$HOME" | tail -n 1)
+            [ "$free" != "${said// /}" ] || break
+        done
+        echo $((look < 100)) "$free"
+    """
+    same, free = node.run(script).split()
+    assert same == "1"
+    assert int(free) > 0
+
+
+def test_a_copy_under_way_is_seen(node: Node) -> None:
+    """By the name of its process."""
+    program = node.home / "pg_rewind"
+    shutil.copy("/bin/sleep", program)
+    assert not node.tells("copies_now")
+    assert (
+        node.run(f"{program} 60 & copy=$!; wait_until 5 copy copies_now && echo yes; kill $copy")
+        == "yes"
+    )
+
+
+def test_a_postmaster_is_one_that_runs(node: Node) -> None:
+    """Its file may be left by one that was killed, and its number another's by now."""
+    program, file = node.home / "postgres", node.home / "data" / "postmaster.pid"
+    shutil.copy("/bin/sleep", program)
+    asks = 'find_postmaster; echo "${postmaster:-none}"'
+    assert node.run(asks) == "none"
+    file.write_text(f"{os.getpid()}\n{node.home}\n")
+    assert node.run(asks) == "none"
+    running = subprocess.Popen([program, "60"])
+    try:
+        file.write_text(f"{running.pid}\n{node.home}\n")
+        assert node.run(asks) == str(running.pid)
+    finally:
+        running.kill()
+        running.wait()
+
+
+# ---------------------------------------------------------------- the way to the primary
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Connections are made, and never accepted."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """The port of a server whose queue is full: the kernel drops what comes, as a cut way does."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for each in waiting:
+                each.setblocking(False)
+                each.connect_ex(server.getsockname())
+            yield server.getsockname()[1]
+        finally:
+            for each in waiting:
+                each.close()
+
+
+@pytest.fixture
+def closed() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_connection_is_an_answer(node: Node, listener: socket.socket) -> None:
+    """Also of a server that is too busy to accept it."""
+    assert node.tells(f"answers_at_all 127.0.0.1 {listener.getsockname()[1]}")
+
+
+def test_a_refusal_is_an_answer(node: Node, closed: int) -> None:
+    """The machine is there."""
+    assert node.tells(f"answers_at_all 127.0.0.1 {closed}")
+
+
+def test_silence_is_no_answer(node: Node, silence: int) -> None:
+    """It lasts a second; nothing of the attempt is left, neither a process nor an open file."""
+    script = f"""
+        opened() {{ open=(/proc/$BASHPID/fd/*); echo "${{#open[@]}}"; }}
+        opened
+        answers_at_all 127.0.0.1 {silence} || passed
+        opened
+        children; echo "${{known#* }}."
+    """
+    before, waited, after, left = node.run(script).splitlines()
+    assert 1000 <= int(waited) < 5000
+    assert after == before
+    assert left == "."

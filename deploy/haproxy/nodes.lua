@@ -2,17 +2,19 @@
 -- holdfast_check is kept open to each and asked ten times a second; the checks of haproxy.cfg ask here, on the
 -- port "nodes". A login for each check was a quarter of what the idle stack costs (docs/decisions/0051).
 --
--- Nothing is decided here: a server goes up and down by its own check (`fall`, `rise`).
+-- A server goes up and down by its own check (`fall`, `rise`). One thing is faster: who begins, or ceases, to accept
+-- writes is up, or down, in pg_primary at once. Writes wait for both, as two writable nodes get none, and checks that
+-- are as quick would be most of what this process does while nothing happens. They ask the same table, so they agree.
 
 -- Seconds.
 local BETWEEN = 0.1 -- from an answer to the next question
 local AGAIN = 0.15 -- from a login that failed to the next
 local SILENT = 0.25 -- to connect, and to an answer on an open session; then another login is tried
 local LATE = 1.0 -- to the answer of a login: a busy machine takes its time
-local AGE = 3.0 -- of a session, at most: that one is logged in says nothing of who would be now
+local AGE = 5.0 -- of a session, at most: that one is logged in says nothing of who would be now
 local STALE = 5.0 -- what is older is not known; longer than any turn
 
--- Logins that fail in a row before a node is down.
+-- What may fail in a row before a node is down: a session that ends, a login.
 local FALL = 2
 
 -- What is on the wire: PostgreSQL's protocol 3.0 (its manual, "Message Formats"), each in one packet.
@@ -35,7 +37,17 @@ local function seconds()
     return now.sec + now.usec / 1e6
 end
 
-local function tell(node, word) known[node] = { word = word, at = seconds() } end
+local function tell(node, word)
+    local before = known[node] and known[node].word
+    known[node] = { word = word, at = seconds() }
+    if word == before then return end
+    local server = core.backends["pg_primary"].servers[node]
+    if word == "writable" then
+        server:check_force_up()
+    elseif before == "writable" then
+        server:check_force_down()
+    end
+end
 
 -- The fields of an ErrorResponse that are wanted: SQLSTATE and message.
 local function refused(body)
@@ -54,7 +66,6 @@ local function answer(socket)
         local head, closed = socket:receive(5)
         if not head then return nil, state, message or closed end
         local kind, length = string.unpack(">c1I4", head)
-        if length < 4 then break end
         local body = ""
         if length > 4 then
             body, closed = socket:receive(length - 4)
@@ -124,7 +135,10 @@ local function watcher(node, server)
         local word
         if session and seconds() - since < AGE then
             word = ask(session)
-            if not word then self.forget() end
+            if not word then
+                self.forget()
+                failed = failed + 1
+            end
         end
         if not word then
             local fresh, state, message

@@ -7,7 +7,9 @@ Tests pass a changed text to show that a check matters.
 from __future__ import annotations
 
 import csv
+import os
 import signal
+import socket
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +26,12 @@ CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "ha
 NODES = CONFIGURATION.with_name("nodes.lua")
 """What its checks ask; it loads it from where it is itself."""
 
+SOCKET = "nodes.sock"
+"""Where the checks ask what it knows of the nodes."""
+
 START_TIMEOUT = 10.0  # seconds
 STATUS_TIMEOUT = 10.0  # seconds for checks to see a change; they need about one
-HTTP_TIMEOUT = 2.0  # seconds for one look at the statistics
+HTTP_TIMEOUT = 5.0  # seconds for one look at what it knows
 
 
 class HAProxy:
@@ -62,11 +67,26 @@ class HAProxy:
             **(variables or {}),
             "PG_CLEAR_TEXT": "yes",  # on loopback
             "STATS_SOCKET": "unix@admin.sock",  # relative: a socket's path has 107 bytes at most
+            "NODES_SOCKET": f"unix@{SOCKET}",
             "LD_LIBRARY_PATH": str(self._binaries / "lib"),
         }
         command = [str(self._binaries / "haproxy"), "-db", "-f", CONFIGURATION.name]
         self.process.start(command, env, self._root)
         self.process.wait_ready(self._answers, START_TIMEOUT, "answering on its statistics port")
+
+    def known(self, node: str) -> str:
+        """Ask what its checks are told of a node."""
+        # By the folder's descriptor: a path may be longer than a socket's may be.
+        folder = os.open(self._root, os.O_PATH)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(HTTP_TIMEOUT)
+                client.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+                client.sendall(node.encode() + b"\n")
+                with client.makefile() as answer:
+                    return answer.readline().rstrip("\n")
+        finally:
+            os.close(folder)
 
     def stop(self) -> None:
         """End it at once, cutting its connections."""

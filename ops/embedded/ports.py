@@ -90,13 +90,12 @@ def _own_ports() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Ports:
-    """Loopback ports: five of HAProxy, two of the services behind it, two of the nodes."""
+    """Loopback ports: four of HAProxy, two of the services behind it, two of the nodes."""
 
     http: int = field(default_factory=stack_port)
     write: int = field(default_factory=stack_port)
     read: int = field(default_factory=stack_port)
     stats: int = field(default_factory=stack_port)
-    nodes: int = field(default_factory=stack_port)
     app1: int = field(default_factory=stack_port)
     app2: int = field(default_factory=stack_port)
     postgres1: int = field(default_factory=stack_port)
@@ -114,7 +113,6 @@ class Ports:
             "BIND_WRITE": here["write"],
             "BIND_READ": here["read"],
             "BIND_STATS": here["stats"],
-            "BIND_NODES": here["nodes"],
             "APP1_ADDRESS": here["app1"],
             "APP2_ADDRESS": here["app2"],
             "POSTGRES1_ADDRESS": here["postgres1"],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops.embedded.processes import Process
 
 # The services listen on the other two.
-OWN_PORTS = ("http", "write", "read", "stats", "nodes", "postgres1", "postgres2")
+OWN_PORTS = ("http", "write", "read", "stats", "postgres1", "postgres2")
 
 
 class EmbeddedStack(Pair):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import struct
 import urllib.request
 from contextlib import asynccontextmanager, contextmanager, suppress
 from csv import DictReader
-from itertools import cycle, islice, repeat
+from itertools import cycle, repeat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.embedded.haproxy import NODES
-from tests.integration.support import eventually, superuser
+from ops.embedded.haproxy import CONFIGURATION, NODES
+from tests.integration.support import eventually, superuser, through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -24,18 +23,10 @@ if TYPE_CHECKING:
 
 BOTH = {"postgres1", "postgres2"}
 ROLE = "holdfast_check"
-AGE = 3.0  # seconds that a session of nodes.lua lasts at most
+AGE = 5.0  # seconds that a session of nodes.lua lasts at most
 GRACE = 5.0  # seconds that an answer may take on a busy machine
 SESSION = "SELECT pid FROM pg_stat_activity WHERE usename = 'holdfast_check'"
 LOGINS = "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'"
-
-
-def asked(stack: EmbeddedStack, node: str) -> str:
-    """What the checks are told of a node."""
-    with socket.create_connection(("127.0.0.1", stack.ports.nodes), timeout=GRACE) as client:
-        client.sendall(node.encode() + b"\n")
-        with client.makefile() as answer:
-            return answer.readline().rstrip("\n")
 
 
 def reason(stack: EmbeddedStack, backend: str, node: str) -> str:
@@ -60,10 +51,10 @@ def no_more_logins(node: Node, attribute: str, otherwise: str) -> Iterator[None]
 def test_it_tells_what_a_node_says_of_itself(stack: EmbeddedStack) -> None:
     """Writable is who accepts writes; the other one answers; of other names nothing is known."""
     stack.wait_write_route()
-    assert asked(stack, stack.primary.name) == "writable"
-    assert asked(stack, stack.standby.name) == "read-only"
-    assert asked(stack, "postgres9") == "down: nothing is known"
-    assert asked(stack, "") == "down: nothing is known"
+    assert stack.haproxy.known(stack.primary.name) == "writable"
+    assert stack.haproxy.known(stack.standby.name) == "read-only"
+    assert stack.haproxy.known("postgres9") == "down: nothing is known"
+    assert stack.haproxy.known("") == "down: nothing is known"
 
 
 async def test_a_check_is_no_login(stack: EmbeddedStack) -> None:
@@ -107,7 +98,7 @@ async def test_no_place_for_one_more_is_not_down(disturbed_stack: EmbeddedStack)
             first = await onlooker.fetchval(SESSION)
             until = asyncio.get_running_loop().time() + 2 * AGE
             while asyncio.get_running_loop().time() < until:
-                assert await asyncio.to_thread(asked, stack, node.name) == "writable"
+                assert await asyncio.to_thread(stack.haproxy.known, node.name) == "writable"
                 await asyncio.sleep(0.02)
             assert await onlooker.fetchval(SESSION) == first
         assert stack.haproxy.up("pg_primary") == {node.name}
@@ -116,7 +107,7 @@ async def test_no_place_for_one_more_is_not_down(disturbed_stack: EmbeddedStack)
         stack.haproxy.start()
         stack.haproxy.wait_up("pg_primary", set())
         stack.haproxy.wait_up("pg_any", BOTH)
-        assert asked(stack, node.name) == "busy"
+        assert stack.haproxy.known(node.name) == "busy"
     stack.wait_write_route()
 
 
@@ -131,36 +122,37 @@ NOT_POSTGRESQL: dict[str, Iterable[bytes]] = {
 }
 """What somebody else may say to a login, in turn."""
 
-STANDBY = b"".join(
-    kind + struct.pack(">I", 4 + len(body)) + body
-    for kind, body in (
-        (b"R", b"\0\0\0\0"),
-        (b"Z", b"I"),
-        (b"D", b"\0\1\0\0\0\2on"),
-        (b"Z", b"I"),
-    )
-)
-"""What PostgreSQL says to a login and the question: AuthenticationOk, its row, each time ready."""
+READY = b"Z" + struct.pack(">I", 5) + b"I"
+GREETING = b"R" + struct.pack(">II", 8, 0) + READY
+ROW = b"D" + struct.pack(">IHI", 12, 1, 2) + b"on" + READY
+"""What PostgreSQL says to a login, and a standby to the question."""
 
 
 @asynccontextmanager
-async def somebody(said: Iterable[bytes], most: int | None = None) -> AsyncIterator[int]:
+async def somebody(
+    said: Iterable[bytes], refuses: Iterable[bool] | None = None
+) -> AsyncIterator[int]:
     """Listen, and say this to everyone; yields the port.
 
-    With `most` a caller gets so many parts, the next one those that follow, and then it is over.
+    With `refuses` (by whose turn it is, over and over) it is said as PostgreSQL would: after a
+    greeting, and again to each question.
     """
+    turns = cycle(refuses or [False])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         callers.append(asyncio.current_task())
         with suppress(ConnectionError):
-            await reader.read(1)
-            for part in islice(said, most):
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(0)  # a drain that need not wait lets nobody else run
-            if most is None:
-                await reader.read()  # till he goes
-        writer.transport.abort()
+            await reader.read(1000)
+            if not next(turns):
+                if refuses:
+                    writer.write(GREETING)
+                for part in said:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0)  # a drain that need not wait lets nobody else run
+                while await reader.read(1000):
+                    writer.writelines(said if refuses else [])
+        writer.close()
 
     callers: list[asyncio.Task[None] | None] = []
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -184,17 +176,47 @@ async def test_who_is_no_postgresql_is_down(
         stack.haproxy.stop()  # `disturbed_stack` starts it anew, as it is deployed
 
 
-async def test_one_login_that_fails_is_not_down(disturbed_stack: EmbeddedStack) -> None:
-    """Who refuses each second login, and ends each session after its first answer, stays known."""
+async def test_who_accepts_writes_is_known_at_once(disturbed_stack: EmbeddedStack) -> None:
+    """Who begins to gets them, who ceases to gets none, and not only after the next check."""
     stack = disturbed_stack
-    said = cycle([STANDBY, b""])
-    async with somebody(said, most=1) as port:
+    often = "fastinter 50ms downinter 500ms fall 2"
+    text = CONFIGURATION.read_text()
+    assert text.count(often) == 1
+    stack.haproxy.stop()
+    stack.haproxy.start(text.replace(often, "fastinter 50ms downinter 1h fall 10000"))
+    stack.wait_write_route()
+    stack.haproxy.wait_up("pg_primary_guests", {stack.primary.name})
+    session = await through(stack.write_port)
+    stack.failover()
+    stack.wait_write_route()
+    stack.haproxy.wait_up("pg_primary_guests", {stack.primary.name})
+    await eventually("the session's end", session.is_closed)
+    session = await through(stack.write_port)
+    stack.primary.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+    stack.primary.reload("default_transaction_read_only", "on")
+    stack.haproxy.wait_up("pg_primary", set())
+    await eventually("the session's end", session.is_closed)
+    stack.primary.release()
+    stack.wait_write_route()
+    stack.haproxy.stop()
+
+
+async def test_one_login_that_fails_is_not_down(disturbed_stack: EmbeddedStack) -> None:
+    """Who refuses each second login stays known: the next one tells, and the session till then."""
+    stack = disturbed_stack
+    age = f"local AGE = {AGE}"
+    text = NODES.read_text()
+    assert text.count(age) == 1
+    async with somebody([ROW], refuses=[False, True]) as port:
         stack.haproxy.stop()
-        stack.haproxy.start(variables={"POSTGRES3_ADDRESS": f"127.0.0.1:{port}"})
-        stack.haproxy.wait_up("pg_any", {*BOTH, "postgres3"})
+        stack.haproxy.start(
+            nodes=text.replace(age, "local AGE = 0.2"),
+            variables={"POSTGRES3_ADDRESS": f"127.0.0.1:{port}"},
+        )
+        await eventually("a look at him", lambda: is_known(stack, "postgres3", "read-only"))
         until = asyncio.get_running_loop().time() + AGE
         while asyncio.get_running_loop().time() < until:
-            assert await asyncio.to_thread(asked, stack, "postgres3") == "read-only"
+            assert await asyncio.to_thread(stack.haproxy.known, "postgres3") == "read-only"
             await asyncio.sleep(0.02)
         stack.haproxy.stop()
 
@@ -211,19 +233,19 @@ async def test_a_fault_of_its_own_ends_no_watch(disturbed_stack: EmbeddedStack) 
     stack.haproxy.stop()
     stack.haproxy.start(nodes=text.replace(begin, planted))
     for _ in range(3):
-        await eventually("the fault", lambda: asked_is(stack, "down: a fault"))
+        await eventually("it", lambda: is_known(stack, stack.primary.name, "down: a fault"))
         stack.wait_write_route()
     assert "planted" in stack.haproxy.log.read_text()
     stack.haproxy.stop()
 
 
-async def asked_is(stack: EmbeddedStack, beginning: str) -> bool:
-    """Whether that is known of the primary."""
-    return (await asyncio.to_thread(asked, stack, stack.primary.name)).startswith(beginning)
+async def is_known(stack: EmbeddedStack, node: str, beginning: str) -> bool:
+    """Whether what is known of a node begins so."""
+    return (await asyncio.to_thread(stack.haproxy.known, node)).startswith(beginning)
 
 
 async def asked_is_down(stack: EmbeddedStack, node: str) -> bool:
     """Whether he was looked at, and is down."""
-    said = await asyncio.to_thread(asked, stack, node)
+    said = await asyncio.to_thread(stack.haproxy.known, node)
     assert "fault" not in said
     return said.startswith("down: ") and said != "down: nothing is known"

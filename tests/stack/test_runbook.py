@@ -304,7 +304,8 @@ def test_the_role_of_the_check_is_missing() -> None:
         follow(
             heading, "docker exec haproxy1 bash -c 'echo >/dev/tcp/postgres1/5432'", postgres1=node
         )
-        assert "L7RSP" in httpx.get("http://localhost:8404/", auth=statistics()).text
+        page = httpx.get("http://localhost:8404/", auth=statistics()).text
+        assert "down: role" in page
         said = follow(heading, "docker logs postgres1", postgres1=node)
         assert 'role "holdfast_check" does not exist' in said
     finally:

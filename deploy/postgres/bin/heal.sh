@@ -162,7 +162,7 @@ take_the_lead() {
 # to read its configuration may miss the second time: while it does not report it is told again.
 watch_monitor() {
     local known host
-    while pause 3; do
+    while pause 5; do
         [ ! -e "$stopping" ] || return 0
         resume_writes
         known=$(ask_monitor "SELECT count(*) FILTER (WHERE nodename = :'node') || ' ' ||

@@ -36,7 +36,7 @@ SLEEP, WORK = 0.010, 0.002
 WAKE_UPS = 10
 """In turn, for one login."""
 
-CHECK_TIMEOUT = {"fast": 0.245, "safe": 2.0}
+CHECK_TIMEOUT = {"fast": 0.255, "safe": 2.0}
 """Seconds that a node has to answer one connection of the monitor's check, by profile."""
 
 PROCESSORS = {"fast": 2.0, "safe": 1.0}

@@ -77,7 +77,7 @@ def test_a_machine_that_keeps_time_lacks_nothing() -> None:
 @pytest.mark.parametrize(
     ("lacking", "profile", "what"),
     [
-        (replace(GOOD, late=[0.03] * WAKE_UPS), "fast", "300 ms late, and a node has 245 ms"),
+        (replace(GOOD, late=[0.03] * WAKE_UPS), "fast", "300 ms late, and a node has 255 ms"),
         (replace(GOOD, late=[0.0, 1.2, 0.0]), "safe", "1200 ms late, and a node has 2000 ms"),
         (replace(GOOD, processors=1.5), "fast", "PROFILE=fast wants 2 processors"),
         (replace(GOOD, memory=MEMORY - 1), "safe", "Less than 512 MB of memory is left"),

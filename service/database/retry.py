@@ -61,8 +61,8 @@ class RetryPolicy:
     backoff_first: float = 0.025
     backoff_most: float = 0.25
     key_wait: float = 7.0  # for another request with the same idempotency key
-    # For a write endpoint that may lead to a node of the past: HAProxy checks every 0.5 s, and once
-    # more after 0.2 s (deploy/haproxy/haproxy.cfg). The node is asked TOKEN_QUESTIONS times.
+    # For a write endpoint that may lead to a node of the past: HAProxy takes such
+    # a node out within 0.6 s (deploy/haproxy/nodes.lua). The node is asked TOKEN_QUESTIONS times.
     token_wait: float = 1.0
     waiting: bool = True
 

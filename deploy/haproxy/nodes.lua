@@ -1,6 +1,6 @@
 -- What this proxy knows of each PostgreSQL node: whether it answers, and whether it accepts writes. A session of
--- holdfast_check is kept open to each and asked ten times a second; the checks of haproxy.cfg ask here, on the
--- port "nodes". A login for each check was a quarter of what the idle stack costs (docs/decisions/0051).
+-- holdfast_check is kept open to each and asked ten times a second; the checks of haproxy.cfg ask here, by a
+-- command of the runtime API. A login for each check was a quarter of what the idle stack costs (docs/decisions/0051).
 --
 -- A server goes up and down by its own check (`fall`, `rise`). One thing is faster: who begins, or ceases, to accept
 -- writes is up, or down, in pg_primary at once. Writes wait for both, as two writable nodes get none, and checks that
@@ -189,10 +189,9 @@ core.register_init(function()
     end
 end)
 
--- A line with a node's name is answered by a line with what is known of it.
-core.register_service("nodes", "tcp", function(applet)
-    local node = (applet:getline() or ""):gsub("%s", "")
-    local what = known[node]
+-- `show node NAME` of the runtime API: a line with what is known of it.
+core.register_cli({ "show", "node" }, "show node NAME: what it last said of itself", function(applet, _, _, node)
+    local what = known[node or ""]
     if not what or seconds() - what.at > STALE then
         applet:send("down: nothing is known\n")
     else

@@ -10,7 +10,6 @@ import csv
 import os
 import signal
 import socket
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +25,16 @@ CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "haproxy" / "ha
 NODES = CONFIGURATION.with_name("nodes.lua")
 """What its checks ask; it loads it from where it is itself."""
 
-SOCKET = "nodes.sock"
-"""Where the checks ask what it knows of the nodes."""
+SOCKET = "admin.sock"
+"""Of its runtime API."""
 
 START_TIMEOUT = 10.0  # seconds
 STATUS_TIMEOUT = 10.0  # seconds for checks to see a change; they need about one
-HTTP_TIMEOUT = 5.0  # seconds for one look at what it knows
+ANSWER_TIMEOUT = 5.0  # seconds for one command
 
 
 class HAProxy:
-    """One proxy. `variables` are those of haproxy.cfg, BIND_STATS among them."""
+    """One proxy. `variables` are those of haproxy.cfg."""
 
     def __init__(
         self, root: Path, binaries: Path, account: Account, variables: Mapping[str, str]
@@ -46,7 +45,6 @@ class HAProxy:
         self._binaries = binaries
         self._variables = dict(variables)
         self.process = Process("haproxy", self.log, account)
-        self._stats = f"http://{variables['BIND_STATS']}"
 
     def start(
         self,
@@ -66,27 +64,30 @@ class HAProxy:
             **self._variables,
             **(variables or {}),
             "PG_CLEAR_TEXT": "yes",  # on loopback
-            "STATS_SOCKET": "unix@admin.sock",  # relative: a socket's path has 107 bytes at most
-            "NODES_SOCKET": f"unix@{SOCKET}",
+            "STATS_SOCKET": f"unix@{SOCKET}",  # relative: a socket's path has 107 bytes at most
             "LD_LIBRARY_PATH": str(self._binaries / "lib"),
         }
         command = [str(self._binaries / "haproxy"), "-db", "-f", CONFIGURATION.name]
         self.process.start(command, env, self._root)
-        self.process.wait_ready(self._answers, START_TIMEOUT, "answering on its statistics port")
+        self.process.wait_ready(self._answers, START_TIMEOUT, "answering commands")
 
-    def known(self, node: str) -> str:
-        """Ask what its checks are told of a node."""
+    def command(self, text: str) -> str:
+        """Run a command of HAProxy's runtime API. Works where all its connections are taken."""
         # By the folder's descriptor: a path may be longer than a socket's may be.
         folder = os.open(self._root, os.O_PATH)
         try:
             with socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(HTTP_TIMEOUT)
+                client.settimeout(ANSWER_TIMEOUT)
                 client.connect(f"/proc/self/fd/{folder}/{SOCKET}")
-                client.sendall(node.encode() + b"\n")
+                client.sendall(text.encode() + b"\n")
                 with client.makefile() as answer:
-                    return answer.readline().rstrip("\n")
+                    return answer.read().rstrip("\n")
         finally:
             os.close(folder)
+
+    def known(self, node: str) -> str:
+        """Ask what its checks are told of a node."""
+        return self.command(f"show node {node}")
 
     def stop(self) -> None:
         """End it at once, cutting its connections."""
@@ -94,8 +95,7 @@ class HAProxy:
 
     def servers(self, backend: str) -> dict[str, str]:
         """Each server of a backend with its status, such as UP or DOWN."""
-        with urllib.request.urlopen(f"{self._stats}/;csv", timeout=HTTP_TIMEOUT) as response:  # noqa: S310 - our own
-            rows = csv.DictReader(response.read().decode().removeprefix("# ").splitlines())
+        rows = csv.DictReader(self.command("show stat").removeprefix("# ").splitlines())
         return {
             row["svname"]: row["status"]
             for row in rows

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
-import urllib.request
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from csv import DictReader
 from itertools import cycle, repeat
 from typing import TYPE_CHECKING
@@ -31,10 +31,8 @@ LOGINS = "SELECT sessions FROM pg_stat_database WHERE datname = 'postgres'"
 
 def reason(stack: EmbeddedStack, backend: str, node: str) -> str:
     """What the statistics say of a server's last check."""
-    url = f"http://127.0.0.1:{stack.stats_port}/;csv"
-    with urllib.request.urlopen(url, timeout=GRACE) as response:
-        rows = DictReader(response.read().decode().removeprefix("# ").splitlines())
-        found = [row for row in rows if (row["pxname"], row["svname"]) == (backend, node)]
+    rows = DictReader(stack.haproxy.command("show stat").removeprefix("# ").splitlines())
+    found = [row for row in rows if (row["pxname"], row["svname"]) == (backend, node)]
     return f"{found[0]['check_status']} {found[0]['last_chk']}"
 
 
@@ -249,3 +247,21 @@ async def asked_is_down(stack: EmbeddedStack, node: str) -> bool:
     said = await asyncio.to_thread(stack.haproxy.known, node)
     assert "fault" not in said
     return said.startswith("down: ") and said != "down: nothing is known"
+
+
+async def test_a_proxy_that_is_full_knows_its_nodes(disturbed_stack: EmbeddedStack) -> None:
+    """No connection is taken any more, and checks still see who accepts writes."""
+    stack = disturbed_stack
+    stack.haproxy.stop()
+    stack.haproxy.start(variables={"MAXCONN": "20"})
+    stack.wait_write_route()
+    with ExitStack() as held:
+        for _ in range(40):
+            held.enter_context(socket.create_connection(("127.0.0.1", stack.http_port)))
+        until = asyncio.get_running_loop().time() + AGE
+        while asyncio.get_running_loop().time() < until:
+            assert stack.haproxy.up("pg_primary") == {stack.primary.name}
+            await asyncio.sleep(0.1)
+        stack.failover()
+        stack.wait_write_route()
+    stack.haproxy.stop()

@@ -93,14 +93,18 @@ class HAProxy:
         """End it at once, cutting its connections."""
         self.process.stop(signal.SIGTERM)
 
-    def servers(self, backend: str) -> dict[str, str]:
-        """Each server of a backend with its status, such as UP or DOWN."""
+    def statistics(self, backend: str) -> dict[str, dict[str, str]]:
+        """Each server of a backend with its statistics."""
         rows = csv.DictReader(self.command("show stat").removeprefix("# ").splitlines())
         return {
-            row["svname"]: row["status"]
+            row["svname"]: row
             for row in rows
             if row["pxname"] == backend and row["svname"] != "BACKEND"
         }
+
+    def servers(self, backend: str) -> dict[str, str]:
+        """Each server of a backend with its status, such as UP or DOWN."""
+        return {name: row["status"] for name, row in self.statistics(backend).items()}
 
     def up(self, backend: str) -> set[str]:
         """Names of the servers that take connections; going down counts as up, as for HAProxy."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,24 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
 
 CHECK = Path(__file__).parents[2] / "deploy" / "keepalived" / "check-haproxy"
 LIMIT = 20.0  # seconds, for a check of less than one
-
-
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """Connections are made, and never accepted."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
-
-
-@pytest.fixture
-def closed() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def check(folder: Path, port: int) -> tuple[int, float]:

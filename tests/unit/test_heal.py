@@ -14,13 +14,6 @@ from tests.unit.shells import CONNINFO, STANDBY, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    """A node's folder, with its first certificate mounted."""
-    return Node(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -89,13 +82,6 @@ def test_a_postmaster_is_one_that_runs(node: Node) -> None:
 
 # ---------------------------------------------------------------- the way to the primary
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    """Connections are made, and never accepted."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
-
-
-@pytest.fixture
 def silence() -> Iterator[int]:
     """The port of a server whose queue is full: the kernel drops what comes, as a cut way does."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
@@ -108,13 +94,6 @@ def silence() -> Iterator[int]:
         finally:
             for each in waiting:
                 each.close()
-
-
-@pytest.fixture
-def closed() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_a_connection_is_an_answer(node: Node, listener: socket.socket) -> None:

@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def node(tmp_path: Path) -> Node:
-    """A node's folder, with its first certificate mounted."""
-    return Node(tmp_path)
-
-
 # ---------------------------------------------------------------- processes
 def started(node: Node, statement: str) -> bool:
     """Return whether a statement starts a process. What is opened once is open by then."""

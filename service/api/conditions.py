@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
+from service.api.fields import sent
 from service.errors import BadPrecondition
 
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
+IF_MATCH_FIELD, IF_NONE_MATCH_FIELD = b"if-match", b"if-none-match"
 ANY = "*"
 WEAK = "W/"
 
@@ -39,10 +41,9 @@ def tagged(status: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"headers": {"ETag": _ETAG}}}
 
 
-def as_sent(request: Request, name: str) -> str | None:
+def as_sent(request: Request, name: bytes) -> str | None:
     """Return a header's lines in one, if there are any (RFC 9110, 5.3)."""
-    wanted = name.lower().encode("latin-1")
-    lines = [value for header, value in request.scope["headers"] if header == wanted]
+    lines = sent(request, name)
     return b", ".join(lines).decode("latin-1") if lines else None
 
 
@@ -88,7 +89,7 @@ async def _if_match(
         ),
     ] = None,
 ) -> list[str] | None:
-    text = as_sent(request, IF_MATCH)
+    text = as_sent(request, IF_MATCH_FIELD)
     return None if text is None else strong(parse(IF_MATCH, text))
 
 
@@ -107,7 +108,7 @@ async def _if_none_match(
         ),
     ] = None,
 ) -> list[str]:
-    text = as_sent(request, IF_NONE_MATCH)
+    text = as_sent(request, IF_NONE_MATCH_FIELD)
     return [] if text is None else parse(IF_NONE_MATCH, text)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request, Response
 
+from service.api.fields import sent, tell
 from service.database import ConsistencyToken, Written
 from service.errors import BadConsistencyToken, HoldfastError, TokenAhead
 
@@ -58,28 +59,33 @@ Seen = Annotated[ConsistencyToken | None, Depends(_seen)]
 
 def _cookie(request: Request) -> str | None:
     """Return the token in the request's cookies; few requests have any."""
-    if all(name != b"cookie" for name, _ in request.scope["headers"]):
-        return None
-    return request.cookies.get(COOKIE)
+    return request.cookies.get(COOKIE) if sent(request, b"cookie") else None
+
+
+def _prefers_cookie(request: Request) -> bool:
+    preferences = sent(request, b"prefer")
+    if not preferences:  # as nearly always
+        return False
+    first = preferences[0].decode("latin-1").lower()
+    return PREFERENCE in [each.strip() for each in first.split(",")]
 
 
 class Announcer:
     """Tells the client about a write, in the response's headers, and returns the write's value."""
 
     def __init__(self, request: Request, response: Response) -> None:
-        preferences = request.headers.get("Prefer", "").lower()
-        self._asked = PREFERENCE in [each.strip() for each in preferences.split(",")]
+        self._asked = _prefers_cookie(request)
         self._has_cookie = _cookie(request) is not None
         self._response = response
 
     def __call__(self, written: Written[T]) -> T:
         """Write the headers."""
         token = written.token.encode()
-        self._response.headers[HEADER] = token
+        tell(self._response, b"consistency-token", token)
         if written.replayed:
-            self._response.headers["Idempotency-Replayed"] = "true"
+            tell(self._response, b"idempotency-replayed", "true")
         if self._asked:
-            self._response.headers["Preference-Applied"] = PREFERENCE
+            tell(self._response, b"preference-applied", PREFERENCE)
         if self._asked or self._has_cookie:
             self._response.set_cookie(
                 COOKIE, token, max_age=COOKIE_AGE, httponly=True, samesite="lax"

@@ -18,8 +18,9 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from service.api.conditions import IF_MATCH, as_sent
+from service.api.conditions import IF_MATCH_FIELD, as_sent
 from service.api.consistency import After
+from service.api.fields import sent
 from service.database import IdempotencyKey
 from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
@@ -34,6 +35,7 @@ EDGE_PREFIX = "edge-"
 _QUOTABLE = r'(?:[ !#-\[\]-~]|\\["\\])'
 _WORD = r"[A-Za-z0-9._~:/+=@-]"
 _QUOTED = re.compile(f'"({_QUOTABLE}*)"')
+_CANONICAL = json.JSONEncoder(sort_keys=True).encode  # of equal values one text
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/_.~-]*")  # which a URL has as it is
 _BARE = re.compile(f"{_WORD}+")
 _EITHER = f'^("{_QUOTABLE}{{1,{LENGTH_MOST}}}"|{_WORD}{{1,{LENGTH_MOST}}})$'
@@ -69,10 +71,10 @@ async def _idempotency_key(
         ),
     ] = None,
 ) -> IdempotencyKey:
-    found = request.headers.getlist(NAME)
+    found = sent(request, b"idempotency-key")
     if len(found) > 1:
         raise _bad()
-    key = parse(found[0]) if found else secrets.token_hex(16)
+    key = parse(found[0].decode("latin-1")) if found else secrets.token_hex(16)
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     record = current_record()
     record.idempotency_key = quote(key)
@@ -93,11 +95,12 @@ Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]
 async def _request(request: Request) -> bytes:
     body = await request.body()
     with suppress(ValueError, RecursionError):  # not JSON: the bytes as they are
-        body = json.dumps(await request.json(), sort_keys=True).encode()
-    condition = as_sent(request, IF_MATCH)
-    method = request.method if condition is None else f"{request.method} {condition}"
-    parts = (method, *_target(request))
-    return b"\0".join([*(part.encode() for part in parts), body])
+        body = _CANONICAL(await request.json()).encode()
+    method, condition = request.scope["method"], as_sent(request, IF_MATCH_FIELD)
+    if condition is not None:
+        method = f"{method} {condition}"
+    path, query = _target(request)
+    return f"{method}\0{path}\0{query}\0".encode() + body
 
 
 def _target(request: Request) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """How one route is served: what reads each of its parameters, and what is called with what."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
@@ -13,7 +14,6 @@ from fastapi.params import Body, File, Form
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import ValidationError
-from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.api.parameters import (
@@ -103,27 +103,14 @@ class Plan:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or raise OwnWay before anything was called."""
-        request = Request(scope, receive, send)
-        body = await self._read(request) if self._body else None
+        if self._body is None:
+            request, body = Request(scope, receive, send), None
+        else:
+            request = await _received(scope, receive, send)
+            body = request.value
         told = _Told() if self._tells else None
         result = await self._call(Arrival(request, scope["path_params"], body), request, told)
         await self._answer(result, told, request, send)
-
-    async def _read(self, request: Request) -> object:
-        """Return the body's JSON."""
-        kinds = [value for name, value in request.scope["headers"] if name == b"content-type"]
-        if [kind.partition(b";")[0] for kind in kinds] != [JSON]:
-            raise OwnWay
-        try:
-            body = await request.body()
-        except ClientDisconnect as error:  # FastAPI's own words; nobody hears them
-            raise HTTPException(400, "There was an error parsing the body") from error
-        if not body:
-            raise OwnWay
-        try:
-            return await request.json()
-        except (ValueError, RecursionError):
-            raise OwnWay from None
 
     async def _answer(
         self, result: object, told: Response | None, request: Request, send: Send
@@ -204,6 +191,50 @@ def _body_of(route: APIRoute) -> Field | None:
 
 def _is_coroutine(call: Callable[..., Any]) -> bool:
     return iscoroutinefunction(call) or iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
+
+
+class _Received(Request):
+    """A request whose body has been read, and is the JSON of a value."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, whole: bytes) -> None:
+        super().__init__(scope, receive, send)
+        self._whole = whole
+        self.value = json.loads(whole)
+
+    async def body(self) -> bytes:
+        """Return it."""
+        return self._whole
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Return it in one part, and the end."""
+        yield self._whole
+        yield b""
+
+    async def json(self) -> object:
+        """Return its value."""
+        return self.value
+
+
+async def _received(scope: Scope, receive: Receive, send: Send) -> _Received:
+    """Read a request's body. Raises OwnWay when it is not JSON."""
+    kinds = [value for name, value in scope["headers"] if name == b"content-type"]
+    if len(kinds) != 1 or kinds[0].partition(b";")[0] != JSON:
+        raise OwnWay
+    parts: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":  # FastAPI's own words; nobody hears them
+            raise HTTPException(400, "There was an error parsing the body")
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    whole = b"".join(parts)
+    if not whole:
+        raise OwnWay
+    try:
+        return _Received(scope, receive, send, whole)
+    except (ValueError, RecursionError):
+        raise OwnWay from None
 
 
 class _Told(Response):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from service.api.access import bearer
 from service.api.conditions import IfMatch, IfNoneMatch, known, quote, tagged
 from service.api.consistency import Announce, Seen
+from service.api.fields import tell
 from service.api.idempotency import Key
 from service.api.problems import problems
 from service.api.timeout import request_timeout
@@ -60,7 +61,7 @@ async def create_user(
 ) -> User:
     """Create a user."""
     user = announce(await users.create(new, key))
-    response.headers["Location"] = f"{router.prefix}/{user.id}"
+    tell(response, b"location", f"{router.prefix}/{user.id}")
     return _tagged(user, response)
 
 
@@ -115,5 +116,5 @@ async def delete_user(
 
 def _tagged(user: User, response: Response) -> User:
     """Write the user's entity tag into the response's headers."""
-    response.headers["ETag"] = quote(user.etag)
+    tell(response, b"etag", quote(user.etag))
     return user

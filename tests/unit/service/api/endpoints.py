@@ -5,7 +5,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Cookie, Depends, Header, Query
+from fastapi import APIRouter, BackgroundTasks, Cookie, Depends, Header, Query, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
@@ -38,6 +38,7 @@ class Things:
         router.add_api_route("/text", text, response_class=PlainTextResponse)
         router.add_api_route("/shaped", raw, response_model=Thing, response_model_exclude={"name"})
         router.add_api_route("/two", two, methods=["POST"])
+        router.add_api_route("/again", again, methods=["POST"])
         router.add_api_route("/raw", raw)
         router.add_api_route("/wrong", wrong, response_model=Thing)
         router.add_api_route("/{name}", named)
@@ -78,6 +79,13 @@ async def text() -> str:
 async def two(one: Thing, other: Thing) -> list[str]:
     """Read a body that is two parameters."""
     return [one.name, other.name]
+
+
+async def again(one: Thing, request: Request) -> list[str]:
+    """Read the body once more, in each way there is."""
+    whole, value = await request.body(), await request.json()
+    parts = [part async for part in request.stream()]
+    return [one.name, whole.decode(), value["name"], b"|".join(parts).decode()]
 
 
 async def raw() -> dict[str, str]:

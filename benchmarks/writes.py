@@ -39,9 +39,10 @@ from service.database import (
     PlainJson,
     WriteConnection,
     is_transient,
+    messages,
     retry_on_failover,
 )
-from service.database.commit import UNTIMED, Commit, Position, Record
+from service.database.commit import RECORD, UNTIMED_AHEAD, Commit, Position, Record
 from service.database.connections import Link
 from service.users import queries
 
@@ -127,8 +128,12 @@ async def _commit_alone(
     resolvable: bool = False,  # noqa: ARG001
 ) -> Commit:
     """Commit as `Link.commit` does, and ask for no position."""
-    first = UNTIMED if record is None else record.statement()
-    await link._work(link._session.execute, f"{first}; COMMIT")  # noqa: SLF001 - what is measured
+    ahead, commit = UNTIMED_AHEAD, await link._prepared("COMMIT")  # noqa: SLF001 - what is measured
+    if record is not None:
+        stored = await link._prepared(RECORD)  # noqa: SLF001
+        ahead = messages.run(stored.get_name(), *record.arguments())
+    link._ahead = ahead  # noqa: SLF001
+    await link._run(commit.fetch, ())  # noqa: SLF001
     return Commit(local=False, position=Position(1, 0))
 
 

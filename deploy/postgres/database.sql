@@ -15,5 +15,6 @@ SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure) FR
 GRANT EXECUTE ON FUNCTION pg_try_advisory_xact_lock(bigint) TO holdfast_app;
 GRANT EXECUTE ON FUNCTION pg_advisory_lock(int, int), pg_try_advisory_xact_lock(bigint)
     TO holdfast_owner;
--- Its function `settings_written_at` (migration 0013) looks how old postgresql.auto.conf is, and at nothing else.
+-- Its functions `position_after_commit` (migration 0014) and, for older instances, `settings_written_at` (0013) look how
+-- old postgresql.auto.conf is, and at nothing else.
 GRANT EXECUTE ON FUNCTION pg_stat_file(text, boolean) TO holdfast_owner;

@@ -1,40 +1,41 @@
 """How a transaction that writes begins and ends: what is said to the server, and what it tells."""
 
+import struct
 from dataclasses import dataclass
 from uuid import UUID
 
+from service.database.messages import once
+
+# What goes ahead of a statement (service/database/messages.py) brings no row: void is never null.
+# Functions are made by alembic/versions/0013 and 0014: a database without them says so when they
+# are prepared, in a session's first transaction, before anything was done.
 BEGIN = "BEGIN"
-# What COMMIT shares its message with is made by alembic/versions/0009 and 0013: a database without
-# it says so here, in a session's first transaction, before anything was done.
-BEGIN_COMPLETE = (
-    "BEGIN; SELECT 'idempotency_record(bytea, bytea, text, double precision)'::regprocedure, "
-    "'commit_position(interval, interval)'::regprocedure, 'settings_written_at()'::regprocedure, "
-    "'commit_is_replicated(pg_lsn, interval)'::regprocedure"
-)
+BEGIN_AHEAD = once(BEGIN)
 UNREPLICATED = "BEGIN; SET LOCAL synchronous_commit = local"
-# One message, one round trip. All of it is bytes in hexadecimal: nothing to escape. What is set
-# ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
-CLAIM = (
-    "SELECT idempotency_claim('\\x{digest}', "
-    "convert_from('\\x{client}', 'UTF8'), convert_from('\\x{request_id}', 'UTF8'))"
-)
+# What is set ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
+CLAIM = "SELECT WHERE idempotency_claim($1, $2, $3) IS NULL"
 # The server disarms a statement's timeout before it waits for its standby. One that fired just
 # before is noticed only in that wait, and ends it: the commit is then on the primary alone. So
 # COMMIT arms none; the client's own bound ends the session instead. `idempotency_record` sees to
 # that as well, and its failure keeps COMMIT from being reached.
-UNTIMED = "SET LOCAL statement_timeout = 0"
-RECORD = (
-    "SELECT idempotency_record('\\x{digest}', '\\x{fingerprint}', "
-    "convert_from('\\x{result}', 'UTF8'), {lifetime})"
-)
+RECORD = "SELECT WHERE idempotency_record($1, $2, $3, $4) IS NULL"
+UNTIMED_AHEAD = once("SET LOCAL statement_timeout = 0")
+COMMIT_AHEAD = once("COMMIT")
 # What was flushed survives a crash of the primary; what was only inserted may not. A session reads
 # a new synchronous_standby_names at once, but COMMIT waits only when the checkpointer has read it,
 # too, and an immediate checkpoint keeps it from that. So for 300 s, PostgreSQL's
 # checkpoint_timeout, a standby has to have the position; it is given 100 ms, as the position counts
-# what others have written since (docs/decisions/0030).
-POSITION = "SELECT commit_position('300 s', '100 ms')"
+# what others have written since (docs/decisions/0030). What it calls is named here as well, so that
+# a lack of it shows when this is prepared, not after a COMMIT.
+POSITION = (
+    "SELECT position_after_commit('300 s', '100 ms') "
+    "WHERE 'public.commit_is_replicated(pg_lsn, interval)'::regprocedure IS NOT NULL "
+    "AND 'public.database_history'::regclass IS NOT NULL"
+)
+ENDINGS = (RECORD, POSITION)  # of a keyed write, to be prepared before it begins
 _TIMELINE_DIGITS = 8  # hexadecimal, at the start of a segment's name
 NO_TIMELINE = 0  # a standby's: it has replayed the position on whichever
+_FLOAT8 = struct.Struct("!d")
 _FINGERPRINT = 8  # hexadecimal digits of a history's id, which is random: its first four bytes
 
 
@@ -75,13 +76,13 @@ class Record:
     result: str
     lifetime: float  # seconds
 
-    def statement(self) -> str:
-        """Return the statement that stores it."""
-        return RECORD.format(
-            digest=self.digest.hex(),
-            fingerprint=self.fingerprint.hex(),
-            result=self.result.encode().hex(),
-            lifetime=float(self.lifetime),
+    def arguments(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """Return those of `idempotency_record`, in the binary format."""
+        return (
+            self.digest,
+            self.fingerprint,
+            self.result.encode(),
+            _FLOAT8.pack(self.lifetime),
         )
 
 

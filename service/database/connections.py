@@ -7,26 +7,31 @@ every failure in one place, and knows whether COMMIT has been sent.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 
-from service.database import failures, statements
+from service.database import failures, messages, statements
 from service.database.bounds import Bounds
 from service.database.commit import (
     BEGIN,
-    BEGIN_COMPLETE,
+    BEGIN_AHEAD,
     CLAIM,
+    COMMIT_AHEAD,
+    ENDINGS,
     POSITION,
+    RECORD,
     UNREPLICATED,
-    UNTIMED,
+    UNTIMED_AHEAD,
     Commit,
     Origin,
     Record,
     commit_of,
 )
 from service.database.deadline import Deadline
-from service.database.failures import KeyKnown, Phase, cancelled_from_outside
+from service.database.failures import STALE_PLAN, KeyKnown, Phase, cancelled_from_outside
 from service.database.observer import Role
 from service.database.session import CLIENT_MARGIN, Session
 from service.errors import (
@@ -34,6 +39,7 @@ from service.errors import (
     ConnectionLost,
     DatabaseError,
     DatabaseFailure,
+    KeyInFlight,
     NotWritable,
 )
 
@@ -52,7 +58,9 @@ class Link:
     """One session on loan, for one unit of work."""
 
     __slots__ = (
+        "_ahead",
         "_bounds",
+        "_claim",
         "_deadline",
         "_ended",
         "_exchanges",
@@ -60,6 +68,7 @@ class Link:
         "_reads_only",
         "_session",
         "_statement_timeout",
+        "refusal",
     )
 
     def __init__(
@@ -72,6 +81,9 @@ class Link:
     ) -> None:
         self._session = session
         self._bounds = bounds
+        self._ahead = b""  # what is to go ahead of the next statement
+        self._claim: tuple[bytes, ...] = ()  # that is in it: its arguments
+        self.refusal: KeyKnown | KeyInFlight | None = None  # what became of it
         self._expired = False  # the bound of the last exchange fired
         self._exchanges = 0  # under way: more than one only by a caller's mistake
         self._ended = False
@@ -84,54 +96,72 @@ class Link:
         self._ended = True
         return self._exchanges == 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether nobody can be asked any more."""
+        return self._session.is_closed()
+
     # No coroutines of their own, here and below: each costs every statement something.
     def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
         """Run one statement. Raises DatabaseError."""
-        return self._work(self._session.fetch, sql, *args)
+        statement = self._session.statements.get(sql)
+        if statement is None:
+            return self._first(PreparedStatement.fetch, sql, args)
+        return self._run(statement.fetch, args)
 
     def fetchrow(self, sql: str, *args: object) -> Answer[Row | None]:
         """Run one statement and return its first row."""
-        return self._work(self._session.fetchrow, sql, *args)
+        statement = self._session.statements.get(sql)
+        if statement is None:
+            return self._first(PreparedStatement.fetchrow, sql, args)
+        return self._run(statement.fetchrow, args)
 
     def fetchval(self, sql: str, *args: object) -> Answer[Any]:
         """Run one statement and return the first column of its first row."""
-        return self._work(self._session.fetchval, sql, *args)
+        statement = self._session.statements.get(sql)
+        if statement is None:
+            return self._first(PreparedStatement.fetchval, sql, args)
+        return self._run(statement.fetchval, args)
 
     async def begin(self, *, wait_for_standby: bool = True) -> None:
         """Start a transaction that may write.
 
         No READ WRITE here: it would override the default of a fenced node (see session.py).
         """
-        begin = BEGIN_COMPLETE if wait_for_standby else UNREPLICATED
-        await self._work(self._session.execute, begin)
+        await self._prepared(POSITION)
+        await self._command(BEGIN if wait_for_standby else UNREPLICATED)
 
-    async def claim(self, digest: bytes, origin: Origin) -> bool:
-        """Start a transaction that holds an idempotency key; False, and none, if it is known.
+    async def claim(self, digest: bytes, origin: Origin) -> None:
+        """Start a transaction that holds an idempotency key, together with its first statement.
 
-        Raises KeyInFlight when another transaction holds it.
+        That one raises KeyKnown when the key has a result, and KeyInFlight when another transaction
+        holds it; `refusal` is what it raised, whatever the caller's caller made of it.
         """
-        claim = CLAIM.format(
-            digest=digest.hex(),
-            client=origin.client.encode().hex(),
-            request_id=origin.request_id.encode().hex(),
-        )
-        begin = BEGIN if self._session.complete else BEGIN_COMPLETE
-        try:
-            await self._work(self._session.execute, f"{begin}; {claim}")
-        except KeyKnown:
-            await self.roll_back()
-            return False
-        self._session.complete = True
-        return True
+        claim = self._session.statements.get(CLAIM)
+        if claim is None:
+            for ending in ENDINGS:
+                await self._prepared(ending)
+            claim = await self._prepared(CLAIM)
+        self._claim = digest, origin.client.encode(), origin.request_id.encode()
+        self._ahead = BEGIN_AHEAD + messages.run(claim.get_name(), *self._claim)
+
+    async def claimed(self) -> None:
+        """Make sure that the key is held. Raises KeyKnown or KeyInFlight."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._ahead:
+            digest, client, request_id = self._claim
+            self._ahead = BEGIN_AHEAD
+            await self.fetch(CLAIM, digest, client.decode(), request_id.decode())
 
     async def begin_read(self) -> None:
         """Start a transaction that only reads."""
         self._reads_only = True
-        await self._work(self._session.execute, "BEGIN READ ONLY")
+        await self._command("BEGIN READ ONLY")
 
     async def end_read(self) -> None:
         """End a transaction that only read: nothing of it can be in doubt."""
-        await self._work(self._session.execute, "COMMIT")
+        await self._command("COMMIT")
 
     async def commit(self, record: Record | None = None, *, resolvable: bool = False) -> Commit:
         """Store `record`, commit, and return how far the primary was afterwards, in one message.
@@ -144,41 +174,80 @@ class Link:
         session = self._session
         if session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
-        first = UNTIMED if record is None else record.statement()
+        if session.is_idle():
+            raise DatabaseFailure("There is no transaction to commit", kind="permanent")
+        ahead = COMMIT_AHEAD
+        if record is None:
+            ahead = UNTIMED_AHEAD + ahead
+        else:
+            stored = await self._prepared(RECORD)
+            ahead = messages.run(stored.get_name(), *record.arguments()) + ahead
+        position = await self._prepared(POSITION)
         budget = max(self._deadline.remaining(), COMMIT_GRACE)
         if resolvable:
             budget = min(budget, self._statement_timeout)
-        session.local, session.position = False, ""
-        message = f"{first}; COMMIT; {POSITION}"
+        session.local = False
         try:
-            await self._exchange(Phase.COMMIT, budget, session.execute, message)
+            said = await self._exchange(Phase.COMMIT, budget, ahead, position.fetchval)
         except DatabaseError:
+            self._ahead = b""
             if not session.is_idle():
                 await self.roll_back()
             raise
-        if not session.position:
+        if not said:
             raise CommitInDoubt("The server told no position", kind="no-position")
-        return commit_of(session.position, local=session.local)
+        return commit_of(said, local=session.local)
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
         if self._session.is_closed():
             return
+        if self._ahead:  # nothing has begun
+            self._ahead = b""
+            return
         try:
-            await self._exchange(Phase.WORK, ROLLBACK_TIMEOUT, self._session.execute, "ROLLBACK")
+            await self._exchange(
+                Phase.WORK, ROLLBACK_TIMEOUT, b"", self._session.execute, "ROLLBACK"
+            )
         except DatabaseError:
             # The failure that led here is the one that matters; ending the session rolls back.
             self._session.drop()
 
-    def _work(self, call: Callable[..., Awaitable[T]], sql: str, *args: object) -> Answer[T]:
-        budget = min(self._deadline.remaining(), self._statement_timeout)
-        return self._exchange(Phase.WORK, budget, call, sql, *args)
+    async def _command(self, sql: str) -> None:
+        """Run statements without parameters, whose rows do not matter."""
+        await self._exchange(Phase.WORK, self._budget(), b"", self._session.execute, sql)
+
+    async def _prepared(self, sql: str) -> PreparedStatement:
+        statement = self._session.statements.get(sql)
+        if statement is None:
+            prepare = self._session.prepared
+            statement = await self._exchange(Phase.WORK, self._budget(), b"", prepare, sql)
+        return statement
+
+    async def _first(
+        self, run: Callable[..., Awaitable[T]], sql: str, args: tuple[object, ...]
+    ) -> T:
+        statement = await self._prepared(sql)
+        return await self._run(partial(run, statement), args)
+
+    def _run(self, run: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> Answer[T]:
+        ahead, self._ahead = self._ahead, b""
+        return self._exchange(Phase.WORK, self._budget(), ahead, run, *args)
+
+    def _budget(self) -> float:
+        return min(self._deadline.remaining(), self._statement_timeout)
 
     async def _exchange(
-        self, phase: Phase, budget: float, call: Callable[..., Awaitable[T]], *args: object
+        self,
+        phase: Phase,
+        budget: float,
+        ahead: bytes,
+        call: Callable[..., Awaitable[T]],
+        *args: object,
     ) -> T:
         """Await one exchange with the server for `budget` seconds at most.
 
+        What goes `ahead` needs a call that runs a prepared statement.
         The bound closes the session instead of cancelling the query: a cancel request that meets
         a COMMIT waiting for its standby would turn it into a commit on the primary alone.
         """
@@ -187,6 +256,8 @@ class Link:
         self._exchanges += 1
         self._expired = False
         bound = self._bounds.begin(budget, self._expire)
+        session = self._session
+        session.transport.ahead = ahead
         try:
             return await call(*args)
         except asyncio.CancelledError as error:
@@ -200,6 +271,8 @@ class Link:
         finally:
             self._bounds.end(bound)
             self._exchanges -= 1
+            if session.transport.ahead:  # the driver refused to send anything
+                self._ahead, session.transport.ahead = session.transport.ahead, b""
 
     def _expire(self) -> None:
         self._expired = True
@@ -211,6 +284,10 @@ class Link:
         answered = isinstance(error, asyncpg.PostgresError)
         if isinstance(failure, ConnectionLost | CommitInDoubt) and not answered:
             self._session.drop()
+        if failure.kind == STALE_PLAN:
+            self._session.forget()
+        if isinstance(failure, KeyKnown | KeyInFlight):
+            self.refusal = failure
         if self._reads_only and isinstance(failure, NotWritable):
             # No other node would make a difference: the statement should not have come here.
             return DatabaseFailure("A read connection was given a write", kind="permanent")

@@ -66,6 +66,7 @@ CONSTRAINTS = {
     "23514": "check",
     "23P01": "exclusion",
 }
+STALE_PLAN = "stale-plan"  # the schema has changed since a statement was prepared
 DEADLINE = "deadline"
 DRIVER_FAULT = "driver-fault"  # the driver raised what it never should, on an open session
 INNOCENT = frozenset(
@@ -163,7 +164,7 @@ def translate(error: BaseException, phase: Phase, *, closed: bool = False) -> Da
     if isinstance(error, PostgresError):
         return _answered(error, phase)
     if isinstance(error, OutdatedSchemaCacheError):
-        return TransactionAborted(_name(error), kind="stale-plan")
+        return TransactionAborted(_name(error), kind=STALE_PLAN)
     return DatabaseFailure(_name(error), kind="permanent")
 
 
@@ -219,7 +220,7 @@ def _answered(error: PostgresError, phase: Phase) -> DatabaseError:
     if state == QUERY_CANCELED:
         return _cancelled(error, phase)
     if isinstance(error, InvalidCachedStatementError):
-        return TransactionAborted(message, kind="stale-plan")
+        return TransactionAborted(message, kind=STALE_PLAN)
     if state in ANSWERS:
         meaning, kind = ANSWERS[state]
         return meaning(message, kind=kind)

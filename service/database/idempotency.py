@@ -16,7 +16,6 @@ one should have, so a result that only the primary has is not passed off as repl
 
 import hashlib
 import secrets
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
@@ -24,6 +23,7 @@ from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 from service.database.commit import NOBODY, Commit, Origin, Record
 from service.database.connections import Link, WriteConnection, rolled_back_on_error
 from service.database.consistency import ConsistencyToken, confirm_history
+from service.database.failures import KeyKnown
 from service.database.observer import Observer
 from service.database.unit import UnitOfWork
 from service.errors import (
@@ -140,11 +140,17 @@ class KeyedWrite(Generic[T]):
         """
         record = None
         async with rolled_back_on_error(link):
-            known = not await self._claim(link, unit)
+            known = False
+            try:
+                value = await self._apply(link, unit)
+            except Exception:
+                # Perhaps what the effect made of the claim's: its first statement was not run.
+                known = await _is_known(link)
+                if not known:
+                    raise
             if known:
                 value = await self._recall(link)
             else:
-                value = await self._apply(link, unit)
                 record = self._record(value)
         own = unit.applied
         unit.applied |= not known
@@ -158,20 +164,24 @@ class KeyedWrite(Generic[T]):
         unit.resolve()
         return Written(value, commit, recalled=known, own=own)
 
-    async def _claim(self, link: Link, unit: UnitOfWork) -> bool:
+    async def _apply(self, link: Link, unit: UnitOfWork) -> T:
+        """Claim the key and apply the effect. Fails when the claim is refused."""
+        await link.claim(self.key.digest, self.key.origin)
         try:
-            return await link.claim(self.key.digest, self.key.origin)
+            if unit.claimed:  # by a session that was lost: it may hold the key, or have used it
+                await link.claimed()
+            if unit.in_doubt is not None:
+                unit.resolve()  # unknown, and nobody else works on it: nothing was applied
+                self.observer.not_applied()
+            if self.key.after is not None:
+                await link.claimed()
+                await confirm_history(link, self.key.after)
+            value = await self.effect(WriteConnection(link))
+            await link.claimed()
         finally:
             # Unless it was refused; and of one whose answer was lost nobody knows.
-            unit.claimed |= not isinstance(sys.exception(), KeyInFlight)
-
-    async def _apply(self, link: Link, unit: UnitOfWork) -> T:
-        if unit.in_doubt is not None:
-            unit.resolve()  # the key is unknown, and nobody else works on it: nothing was applied
-            self.observer.not_applied()
-        if self.key.after is not None:
-            await confirm_history(link, self.key.after)
-        return await self.effect(WriteConnection(link))
+            unit.claimed |= not isinstance(link.refusal, KeyInFlight)
+        return value
 
     def _record(self, value: T) -> Record:
         key = self.key
@@ -179,6 +189,7 @@ class KeyedWrite(Generic[T]):
         return Record(key.digest, key.fingerprint, self.codec.dump(value), lifetime)
 
     async def _recall(self, link: Link) -> T:
+        await link.roll_back()
         await link.begin()
         row = await link.fetchrow(RECALL, self.key.digest)
         if row is None:
@@ -189,6 +200,17 @@ class KeyedWrite(Generic[T]):
                 "write, and the same key only to repeat one."
             )
         return self.codec.load(row["result"])
+
+
+async def _is_known(link: Link) -> bool:
+    """Say whether the key that `link` claims has a result. Raises KeyInFlight."""
+    if link.lost:
+        return False
+    try:
+        await link.claimed()
+    except KeyKnown:
+        return True
+    return False
 
 
 async def observed_commit(

@@ -10,10 +10,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import asyncpg
 from asyncpg.exceptions import PostgresLogMessage
+from asyncpg.prepared_stmt import PreparedStatement
 
 from service.database.failures import (
     Phase,
@@ -23,6 +24,7 @@ from service.database.failures import (
 )
 from service.database.observer import Role
 from service.database.options import DatabaseOptions, EndpointOptions
+from service.database.transport import Gathering, Opening
 
 # A session lives for this part of the maximum age at least, so that sessions opened together, as
 # they are after a failover, do not all end together.
@@ -30,49 +32,50 @@ LEAST_AGE = 0.75
 # asyncpg waits this many times longer for the server than the server lets a statement run: its
 # own cancellation answers first, and only a silent server meets this bound.
 CLIENT_MARGIN = 1.2
-# What `commit_position` says before the position (alembic/versions/0013).
-COMMIT_POSITION = "commit position"
+# Statements that a session keeps prepared; beyond it, the one that was prepared first is forgotten.
+STATEMENTS_MOST = 100
 # The whole of connecting may take this many times the driver's own timeout: nobody relies on that
 # one alone.
 CONNECT_MARGIN = 1.5
 
 
-class _Transport(Protocol):
-    def get_extra_info(self, name: str) -> Any:  # noqa: ANN401 - as asyncio's
-        """Return the transport's socket."""
-
-    def abort(self) -> None:
-        """Close at once."""
-
-
 class Session(asyncpg.Connection):
-    """A connection that knows when it is due for replacement."""
+    """A connection that keeps its statements, and knows when it is due for replacement."""
 
-    __slots__ = ("complete", "expires_at", "generation", "local", "position", "transport")
+    __slots__ = ("expires_at", "generation", "local", "statements", "transport")
 
     expires_at: float  # monotonic seconds; `connect` sets it
     generation: int  # the pool's, when this was opened; the pool sets it
-    complete: bool  # a transaction has found in the database all that its end needs
-    # What the server has said since `Link.commit` reset these:
-    local: bool  # that a commit is local
-    position: str  # how far it is; empty: nothing
+    local: bool  # the server has said since `Link.commit` reset it: that commit is local
+    statements: dict[str, PreparedStatement]  # by their text
 
     def __init__(
         self,
         protocol: Any,  # noqa: ANN401 - asyncpg's own, no public type
-        transport: object,
+        transport: Gathering,
+        _: object,  # an Opening: for what comes it needs no more than the loop
         *rest: Any,  # noqa: ANN401 - passed on as they come
     ) -> None:
-        super().__init__(protocol, transport, *rest)
-        self.transport = cast("_Transport", transport)
-        self.complete = False
+        super().__init__(protocol, transport, asyncio.get_running_loop(), *rest)
+        self.transport = transport
+        self.statements = {}
 
     def hear(self, _: object, message: PostgresLogMessage) -> None:
         """Take a notice of the server."""
-        if message.message == COMMIT_POSITION:
-            self.position = message.detail or ""
-        elif is_local_commit(message):
+        if is_local_commit(message):
             self.local = True
+
+    async def prepared(self, sql: str) -> PreparedStatement:
+        """Prepare a statement, and keep it. Raises what the driver does."""
+        statement = await self.prepare(sql)
+        if len(self.statements) >= STATEMENTS_MOST:
+            del self.statements[next(iter(self.statements))]
+        self.statements[sql] = statement
+        return statement
+
+    def forget(self) -> None:
+        """Forget its statements: the schema has changed, or the session has ended."""
+        self.statements.clear()
 
     def is_idle(self) -> bool:
         """Say whether it is in no transaction, while it is open. Never raises."""
@@ -127,6 +130,7 @@ async def connect(
     try:
         notice_silence(session.transport_socket, options.tcp_timeout)
         session.add_log_listener(session.hear)
+        session.add_termination_listener(_forget)
         session.add_termination_listener(ended)
     except (Exception, asyncio.CancelledError) as error:  # it is gone already
         session.drop()
@@ -134,6 +138,10 @@ async def connect(
     age = options.connection_max_age * random.uniform(LEAST_AGE, 1)  # noqa: S311 - spread, no secret
     session.expires_at = time.monotonic() + age
     return session
+
+
+def _forget(session: object) -> None:
+    cast("Session", session).forget()  # the two know each other: else only gc would free them
 
 
 async def _log_in(endpoint: EndpointOptions, options: DatabaseOptions, role: Role) -> Session:
@@ -147,6 +155,7 @@ async def _log_in(endpoint: EndpointOptions, options: DatabaseOptions, role: Rol
         ssl=options.tls(),
         timeout=options.connect_timeout,
         connection_class=Session,
+        loop=cast("asyncio.AbstractEventLoop", Opening()),
         server_settings=server_settings(options, role),
     )
 

@@ -1,8 +1,9 @@
 """Where and how a write's conversation with the database can break off.
 
-A write says, in this order: BEGIN with its claim of the key; the effect; what the key stores with
-COMMIT and the question for the position. A write whose key is known says RECALL instead of the
-effect. Prepared statements send their text once, so a later message is known by its arguments.
+A write says, in this order: BEGIN with its claim of the key and the effect; what the key stores
+with COMMIT and the question for the position. One whose session was lost says its claim by itself;
+one whose key is known says RECALL instead of the effect. Prepared statements send their text once,
+so a later message is known by its arguments.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.api.idempotency import SCOPE
 from service.database import IdempotencyKey
+from service.database.messages import once
 from tests.integration.faults import Fault, Way
 from tests.integration.twins import IF_MATCH, KEY
 
@@ -85,10 +87,10 @@ CUTS = (Fault.CUT_BEFORE, Fault.LOSE_ANSWER, Fault.CUT_ANSWER)
 PLACES = (
     (Fault.CUT_BEFORE, 0),
     (Fault.LOSE_ANSWER, 0),
-    *((Fault.CUT_ANSWER, n) for n in (5, 90, 300)),
+    *((Fault.CUT_ANSWER, n) for n in (5, 60, 120)),
 )
-# Bytes of an answer: COMMIT's has about 370 in nine messages, so it is cut in each, and between.
-# Connecting sends about as many.
+# Bytes of an answer: COMMIT's has about 140 in nine messages, so it is cut in each, and between;
+# connecting sends about 370.
 ANSWER_MOST = 400
 
 
@@ -114,7 +116,7 @@ class Cut:
 def _place(step: Step, request: Request, key: str) -> tuple[bytes, bytes]:
     """Return what the message has, and what the one before it has."""
     places: dict[Any, tuple[bytes, bytes]] = {
-        Step.CLAIM: (b"idempotency_claim", b""),
+        Step.CLAIM: (once("BEGIN"), b""),
         Step.BODY: (request.argument, b""),
         Step.AFTER: (b"", request.argument),
         Step.RECALL: (IdempotencyKey.of(key, scope=SCOPE, request=b"").digest + _LAST, b""),

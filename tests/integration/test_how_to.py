@@ -57,8 +57,7 @@ FUNCTIONS = [
     "idempotency_record",
     "begin_history",
     "commit_is_replicated",
-    "commit_position",
-    "settings_written_at",
+    "position_after_commit",
 ]
 
 # What nobody should do: without its key a write whose COMMIT is lost cannot go on.

@@ -91,8 +91,12 @@ async def two_in_flight(
     patient = {"db_statement_timeout": 15, "db_tcp_timeout": 15, "idempotency_wait": wait}
     async with twins(stack, database, **patient) as pair, AsyncExitStack() as lock:
         admin = await lock.enter_async_context(superuser(stack, database))
-        await lock.enter_async_context(admin.transaction())
-        await admin.execute("LOCK TABLE users IN EXCLUSIVE MODE")
+        # Somebody else is about to have the address: in the effect, which holds the key by then.
+        await admin.execute("BEGIN")
+        lock.push_async_callback(admin.execute, "ROLLBACK")
+        await admin.execute(
+            "INSERT INTO users (email, name) VALUES ($1, 'other')", new_user("held")["email"]
+        )
         first = asyncio.create_task(create(pair.first, "held", "k"))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 

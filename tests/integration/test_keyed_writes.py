@@ -127,6 +127,7 @@ async def test_a_key_that_our_own_lost_session_holds_is_waited_for(
         AsyncExitStack() as frozen,
         superuser(stack, database) as admin,
     ):
+        await service.create("before")  # a statement that is to be prepared waits as well
         async with admin.transaction():
             await admin.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             request = asyncio.create_task(

@@ -112,7 +112,7 @@ def new_user(name: str) -> dict[str, str]:
 
 def recorded(name: str) -> bytes:
     """Return what the message has that stores a user's creation and commits, and no other."""
-    return f'"email":"{name}'.encode().hex().encode()
+    return f'"email":"{name}'.encode()
 
 
 def problem(response: httpx.Response) -> str:

@@ -43,7 +43,7 @@ from service.database import (
     retry_on_failover,
 )
 from service.database.commit import RECORD, UNTIMED_AHEAD, Commit, Position, Record
-from service.database.connections import Link
+from service.database.link import Link
 from service.users import queries
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")]
 
 # Seconds that an answer may come after the deadline: COMMIT, and the question that follows it, each
-# have a second of grace (COMMIT_GRACE in service/database/connections.py).
+# have a second of grace (COMMIT_GRACE in service/database/link.py).
 OVERRUN = 2.0
 
 # What workers divide, and of which each needs one.

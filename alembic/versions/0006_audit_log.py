@@ -22,7 +22,7 @@ APP = "holdfast_app"
 
 # Names of columns, not what was in them: the log is to outlive what people have a right to have
 # deleted, and no secret can get into it. The service names the client and the request for its
-# transaction (service/database/connections.py); nobody does in psql, where the role has to do.
+# transaction (service/database/link.py); nobody does in psql, where the role has to do.
 AUDIT = """
 CREATE FUNCTION audit_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

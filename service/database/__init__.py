@@ -16,10 +16,11 @@ own: docs/how-to-use-it.md.
 """
 
 from service.database.codec import PlainJson
-from service.database.connections import ReadConnection, Row, WriteConnection
+from service.database.connections import ReadConnection, WriteConnection
 from service.database.consistency import ConsistencyToken
 from service.database.failures import is_transient
 from service.database.idempotency import Codec, IdempotencyKey, Written
+from service.database.link import Row
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.retry import RetryPolicy, retry_on_failover

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.database.commit import NO_TIMELINE, Position, position_of
-from service.database.connections import Link
 from service.database.deadline import Deadline
+from service.database.link import Link
 from service.errors import BadConsistencyToken, HistoryChanged, TokenAhead
 
 # Version, timeline, position; and the history, which those of the first one do not have: tokens

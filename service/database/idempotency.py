@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from service.database.commit import NOBODY, Commit, Origin, Record
-from service.database.connections import Link, WriteConnection, rolled_back_on_error
+from service.database.connections import WriteConnection
 from service.database.consistency import ConsistencyToken, confirm_history
 from service.database.failures import KeyKnown
+from service.database.link import Link, rolled_back_on_error
 from service.database.observer import Observer
 from service.database.unit import UnitOfWork
 from service.errors import (

@@ -20,10 +20,10 @@ from functools import partial
 
 from service.database import certificates
 from service.database.bounds import Bounds
-from service.database.connections import Link
 from service.database.deadline import Deadline
 from service.database.endpoint import Endpoint
 from service.database.failures import INNOCENT
+from service.database.link import Link
 from service.database.observer import Observer, Role
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.session import Session, connect

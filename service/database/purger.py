@@ -8,8 +8,8 @@ import asyncio
 import random
 
 from service.database.background import Background
-from service.database.connections import Link, rolled_back_on_error
 from service.database.deadline import Deadline
+from service.database.link import Link, rolled_back_on_error
 from service.database.observer import Observer
 from service.database.pools import Pool
 from service.errors import DatabaseError

@@ -13,12 +13,7 @@ from typing import Self, TypeVar
 
 from service.database import consistency
 from service.database.admission import Admission
-from service.database.connections import (
-    Link,
-    ReadConnection,
-    WriteConnection,
-    rolled_back_on_error,
-)
+from service.database.connections import ReadConnection, WriteConnection
 from service.database.consistency import ConsistencyToken, Readers
 from service.database.deadline import Deadline
 from service.database.endpoint import EndpointState
@@ -30,6 +25,7 @@ from service.database.idempotency import (
     Written,
     observed_commit,
 )
+from service.database.link import Link, rolled_back_on_error
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions
 from service.database.pools import Loan, Pool

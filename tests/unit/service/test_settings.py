@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from service.database.connections import COMMIT_GRACE
+from service.database.link import COMMIT_GRACE
 from service.settings import (
     DIVIDED,
     DIVIDED_BY_ONE,

@@ -1,7 +1,7 @@
 """Attach what the audit had before 0010, as its first partition.
 
-Nobody writes to that table any more, so it is scanned and indexed with nobody waiting. Locked for
-a moment at the end is the default partition, which nobody has a reason to write to.
+Nobody writes to that table any more, so it is scanned and indexed with nobody waiting. Writers wait
+for a moment at the end.
 
 Revision ID: 0011
 Revises: 0010
@@ -31,7 +31,9 @@ BEGIN
     ALTER TABLE audit.log_before DROP CONSTRAINT audit_log_pkey,
                                  ADD CONSTRAINT audit_log_pkey PRIMARY KEY (at, id);
     EXECUTE format('ALTER TABLE audit.log_before ADD CONSTRAINT bound CHECK (at < %L)', beginning);
-    LOCK TABLE audit.log_default IN ACCESS EXCLUSIVE MODE;
+    -- Writers wait here, and then find the partition: an entry that is on its way to the default
+    -- one when ATTACH takes its place away from there is refused (23514).
+    LOCK TABLE public.audit_log IN SHARE ROW EXCLUSIVE MODE;
     WITH early AS (DELETE FROM audit.log_default WHERE at < beginning RETURNING *)
     INSERT INTO audit.log_before ({COLUMNS}) SELECT {COLUMNS} FROM early;
     EXECUTE format('ALTER TABLE public.audit_log ATTACH PARTITION audit.log_before

@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 
 from ops.embedded.pair import APP, OWNER, READ
-from tests.integration.support import ROOT, alembic, superuser, through
+from tests.integration.support import ROOT, alembic, eventually, superuser, through
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from ops.embedded import EmbeddedStack
     from ops.embedded.postgres import Node
@@ -35,6 +35,11 @@ ASIDE = "SELECT count(*) FROM pg_class WHERE relname LIKE 'log_aside%' AND relki
 COMING = """
     SELECT count(*) FROM generate_series(0, 2) AS n
      WHERE audit.covered(now() + n * interval '1 month')
+"""
+WAITING = """
+    SELECT count(*) FROM pg_locks
+      JOIN pg_database ON pg_database.oid = database
+     WHERE NOT granted AND datname = current_database()
 """
 # As by a clock that nobody looked after: no partition but the one of what is long past.
 NO_PARTITIONS = """
@@ -270,6 +275,38 @@ async def test_a_transaction_across_the_way_has_its_entry(
     assert await admin.fetchval("SELECT count(*) FROM audit_log WHERE at = $1", began) == 5
     assert await admin.fetchval("SELECT count(*) FROM audit_log WHERE id = $1", ahead) == 1
     assert await keep(admin) != []
+
+
+async def test_an_entry_on_its_way_waits_for_the_way(
+    stack: EmbeddedStack, database: str, admin: asyncpg.Connection
+) -> None:
+    """One that is bound for the default partition while 0011 takes its place away from there."""
+    await migrate(stack, database, "downgrade", "0009")
+    entries = await admin.fetchval("SELECT count(*) FROM audit_log")
+
+    def waiting(number: int) -> Callable[[], Awaitable[bool]]:
+        async def wait() -> bool:
+            return bool(await admin.fetchval(WAITING) == number)
+
+        return wait
+
+    async with (
+        superuser(stack, database) as early,
+        superuser(stack, database) as other,
+        early.transaction(),
+    ):
+        await early.execute("SELECT now()")
+        await migrate(stack, database, "upgrade", "0010")
+        async with other.transaction():
+            await other.execute("LOCK TABLE audit.log_default IN ROW EXCLUSIVE MODE")
+            upgrade = asyncio.create_task(migrate(stack, database, "upgrade", "0011"))
+            await eventually("the migration to wait", waiting(1))
+            entry = asyncio.create_task(change(early))
+            await eventually("the entry to wait", waiting(2))
+        await upgrade
+        await entry
+    assert await admin.fetchval("SELECT count(*) FROM audit_log") == entries + 5
+    assert await admin.fetchval(DEFAULT) == 0
 
 
 # ---------------------------------------------------------------- the nodes' script

@@ -61,6 +61,7 @@ class Link:
         "_ahead",
         "_bounds",
         "_claim",
+        "_claiming",
         "_deadline",
         "_ended",
         "_exchanges",
@@ -83,6 +84,7 @@ class Link:
         self._bounds = bounds
         self._ahead = b""  # what is to go ahead of the next statement
         self._claim: tuple[bytes, ...] = ()  # that is in it: its arguments
+        self._claiming: PreparedStatement | None = None  # kept: forgotten, the server closes it
         self.refusal: KeyKnown | KeyInFlight | None = None  # what became of it
         self._expired = False  # the bound of the last exchange fired
         self._exchanges = 0  # under way: more than one only by a caller's mistake
@@ -142,6 +144,7 @@ class Link:
             for ending in ENDINGS:
                 await self._prepared(ending)
             claim = await self._prepared(CLAIM)
+        self._claiming = claim
         self._claim = digest, origin.client.encode(), origin.request_id.encode()
         self._ahead = BEGIN_AHEAD + messages.run(claim.get_name(), *self._claim)
 
@@ -231,8 +234,7 @@ class Link:
         return await self._run(partial(run, statement), args)
 
     def _run(self, run: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> Answer[T]:
-        ahead, self._ahead = self._ahead, b""
-        return self._exchange(Phase.WORK, self._budget(), ahead, run, *args)
+        return self._exchange(Phase.WORK, self._budget(), None, run, *args)
 
     def _budget(self) -> float:
         return min(self._deadline.remaining(), self._statement_timeout)
@@ -241,13 +243,14 @@ class Link:
         self,
         phase: Phase,
         budget: float,
-        ahead: bytes,
+        ahead: bytes | None,
         call: Callable[..., Awaitable[T]],
         *args: object,
     ) -> T:
         """Await one exchange with the server for `budget` seconds at most.
 
-        What goes `ahead` needs a call that runs a prepared statement.
+        What goes `ahead` needs a call that runs a prepared statement. None: what is due, taken when
+        this runs; a caller may make one statement first, and run another.
         The bound closes the session instead of cancelling the query: a cancel request that meets
         a COMMIT waiting for its standby would turn it into a commit on the primary alone.
         """
@@ -257,6 +260,8 @@ class Link:
         self._expired = False
         bound = self._bounds.begin(budget, self._expire)
         session = self._session
+        if ahead is None:
+            ahead, self._ahead = self._ahead, b""
         session.transport.ahead = ahead
         try:
             return await call(*args)

@@ -306,8 +306,12 @@ def test_the_role_of_the_check_is_missing() -> None:
         )
         page = httpx.get("http://localhost:8404/", auth=statistics()).text
         assert "down: role" in page
-        said = follow(heading, "docker logs postgres1", postgres1=node)
-        assert 'role "holdfast_check" does not exist' in said
+        words = 'role "holdfast_check" does not exist'
+        wait_until(
+            "the node's log to say why",
+            RESUME_LIMIT,
+            lambda: words in follow(heading, "docker logs postgres1", postgres1=node),
+        )
     finally:
         follow(
             heading,

@@ -128,12 +128,12 @@ async def _commit_alone(
     resolvable: bool = False,  # noqa: ARG001
 ) -> Commit:
     """Commit as `Link.commit` does, and ask for no position."""
-    ahead, commit = UNTIMED_AHEAD, await link._prepared("COMMIT")  # noqa: SLF001 - what is measured
+    ahead = UNTIMED_AHEAD
     if record is not None:
-        stored = await link._prepared(RECORD)  # noqa: SLF001
+        stored = await link._prepared(RECORD)  # noqa: SLF001 - what is measured
         ahead = messages.run(stored.get_name(), *record.arguments())
     link._ahead = ahead  # noqa: SLF001
-    await link._run(commit.fetch, ())  # noqa: SLF001
+    await link.fetch("COMMIT")
     return Commit(local=False, position=Position(1, 0))
 
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
-from service.api.fields import sent
+from service.api.fields import field, sent
 from service.errors import BadPrecondition
 
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
-IF_MATCH_FIELD, IF_NONE_MATCH_FIELD = b"if-match", b"if-none-match"
+IF_MATCH_FIELD, IF_NONE_MATCH_FIELD = field(IF_MATCH), field(IF_NONE_MATCH)
 ANY = "*"
 WEAK = "W/"
 

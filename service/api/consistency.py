@@ -11,11 +11,12 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request, Response
 
-from service.api.fields import sent, tell
+from service.api.fields import field, sent, tell
 from service.database import ConsistencyToken, Written
 from service.errors import BadConsistencyToken, HoldfastError, TokenAhead
 
 HEADER = "Consistency-Token"
+FIELD = field(HEADER)
 COOKIE = "consistency_token"
 PREFERENCE = "consistency-cookie"
 # Seconds that a browser keeps the cookie: longer than a replica may ever lag behind.
@@ -81,7 +82,7 @@ class Announcer:
     def __call__(self, written: Written[T]) -> T:
         """Write the headers."""
         token = written.token.encode()
-        tell(self._response, b"consistency-token", token)
+        tell(self._response, FIELD, token)
         if written.replayed:
             tell(self._response, b"idempotency-replayed", "true")
         if self._asked:

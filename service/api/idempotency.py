@@ -20,12 +20,13 @@ from fastapi import Depends, Header, Request
 
 from service.api.conditions import IF_MATCH_FIELD, as_sent
 from service.api.consistency import After
-from service.api.fields import sent
+from service.api.fields import field, sent
 from service.database import IdempotencyKey
 from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
 
 NAME = "Idempotency-Key"
+FIELD = field(NAME)
 # One for all clients: a key is one write, whoever sends it (docs/decisions/0029). Empty, as it was
 # for clients without a token while a holder's name stood here: their stored keys stay good.
 SCOPE = ""
@@ -71,7 +72,7 @@ async def _idempotency_key(
         ),
     ] = None,
 ) -> IdempotencyKey:
-    found = sent(request, b"idempotency-key")
+    found = sent(request, FIELD)
     if len(found) > 1:
         raise _bad()
     key = parse(found[0].decode("latin-1")) if found else secrets.token_hex(16)

@@ -2,10 +2,10 @@
 
 One attempt of a keyed write, in order:
 
-1. BEGIN, and in the same message `idempotency_claim` (alembic/versions/0004): a lock on the key
-   until the transaction ends, so that two attempts never run at a time, also not while the
-   server still works on a COMMIT whose client is gone;
-2. the effect, if the key is not known yet;
+1. BEGIN and `idempotency_claim` (alembic/versions/0013): a lock on the key until the transaction
+   ends, so that two attempts never run at a time, also not while the server still works on a
+   COMMIT whose client is gone;
+2. the effect, whose first statement goes out with them, and is not run if the key is known;
 3. the key and the effect's result, COMMIT, and the question how far the primary is then. If the
    answer is lost the next attempt asks the key: known means done, and the stored result is the
    answer; unknown means that nothing was applied, and the effect runs.

@@ -7,7 +7,6 @@ been sent. What begins and ends a keyed write goes ahead of the statement that f
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -83,7 +82,7 @@ class Link:
         self._session = session
         self._bounds = bounds
         self._ahead = b""  # what is to go ahead of the next statement
-        self._claim: tuple[bytes, ...] = ()  # that is in it: its arguments
+        self._claim: tuple[bytes, str, str] = b"", "", ""  # that is in it: its arguments
         self._claiming: PreparedStatement | None = None  # kept: forgotten, the server closes it
         self.refusal: KeyKnown | KeyInFlight | None = None  # what became of it
         self._expired = False  # the bound of the last exchange fired
@@ -106,24 +105,15 @@ class Link:
     # No coroutines of their own, here and below: each costs every statement something.
     def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
         """Run one statement. Raises DatabaseError."""
-        statement = self._session.statements.get(sql)
-        if statement is None:
-            return self._first(PreparedStatement.fetch, sql, args)
-        return self._run(statement.fetch, args)
+        return self._run(PreparedStatement.fetch, sql, args)
 
     def fetchrow(self, sql: str, *args: object) -> Answer[Row | None]:
         """Run one statement and return its first row."""
-        statement = self._session.statements.get(sql)
-        if statement is None:
-            return self._first(PreparedStatement.fetchrow, sql, args)
-        return self._run(statement.fetchrow, args)
+        return self._run(PreparedStatement.fetchrow, sql, args)
 
     def fetchval(self, sql: str, *args: object) -> Answer[Any]:
         """Run one statement and return the first column of its first row."""
-        statement = self._session.statements.get(sql)
-        if statement is None:
-            return self._first(PreparedStatement.fetchval, sql, args)
-        return self._run(statement.fetchval, args)
+        return self._run(PreparedStatement.fetchval, sql, args)
 
     async def begin(self, *, wait_for_standby: bool = True) -> None:
         """Start a transaction that may write.
@@ -145,17 +135,17 @@ class Link:
                 await self._prepared(ending)
             claim = await self._prepared(CLAIM)
         self._claiming = claim
-        self._claim = digest, origin.client.encode(), origin.request_id.encode()
-        self._ahead = BEGIN_AHEAD + messages.run(claim.get_name(), *self._claim)
+        self._claim = digest, origin.client, origin.request_id
+        texts = origin.client.encode(), origin.request_id.encode()
+        self._ahead = BEGIN_AHEAD + messages.run(claim.get_name(), digest, *texts)
 
     async def claimed(self) -> None:
         """Make sure that the key is held. Raises KeyKnown or KeyInFlight."""
         if self.refusal is not None:
             raise self.refusal
         if self._ahead:
-            digest, client, request_id = self._claim
             self._ahead = BEGIN_AHEAD
-            await self.fetch(CLAIM, digest, client.decode(), request_id.decode())
+            await self.fetch(CLAIM, *self._claim)
 
     async def begin_read(self) -> None:
         """Start a transaction that only reads."""
@@ -231,10 +221,15 @@ class Link:
         self, run: Callable[..., Awaitable[T]], sql: str, args: tuple[object, ...]
     ) -> T:
         statement = await self._prepared(sql)
-        return await self._run(partial(run, statement), args)
+        return await self._exchange(Phase.WORK, self._budget(), None, run, statement, *args)
 
-    def _run(self, run: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> Answer[T]:
-        return self._exchange(Phase.WORK, self._budget(), None, run, *args)
+    def _run(
+        self, run: Callable[..., Awaitable[T]], sql: str, args: tuple[object, ...]
+    ) -> Answer[T]:
+        statement = self._session.statements.get(sql)
+        if statement is None:
+            return self._first(run, sql, args)
+        return self._exchange(Phase.WORK, self._budget(), None, run, statement, *args)
 
     def _budget(self) -> float:
         return min(self._deadline.remaining(), self._statement_timeout)

@@ -67,7 +67,10 @@ class Protocol(HttpToolsProtocol):
 
 
 def _has_size(head: Message) -> bool:
-    return any(name == b"content-length" for name, _ in head.get("headers", ()))
+    for name, _ in head.get("headers", ()):  # noqa: SIM110 - a generator costs every answer
+        if name == b"content-length":
+            return True
+    return False
 
 
 def _is_plain(cycle: RequestResponseCycle) -> bool:

@@ -79,7 +79,7 @@ def known(tags: list[str], etag: str) -> bool:
 
 async def _if_match(
     request: Request,
-    _: Annotated[
+    first: Annotated[
         str | None,
         Header(
             alias=IF_MATCH,
@@ -89,7 +89,7 @@ async def _if_match(
         ),
     ] = None,
 ) -> list[str] | None:
-    text = as_sent(request, IF_MATCH_FIELD)
+    text = None if first is None else as_sent(request, IF_MATCH_FIELD)
     return None if text is None else strong(parse(IF_MATCH, text))
 
 
@@ -98,7 +98,7 @@ IfMatch = Annotated[list[str] | None, Depends(_if_match)]
 
 async def _if_none_match(
     request: Request,
-    _: Annotated[
+    first: Annotated[
         str | None,
         Header(
             alias=IF_NONE_MATCH,
@@ -108,7 +108,7 @@ async def _if_none_match(
         ),
     ] = None,
 ) -> list[str]:
-    text = as_sent(request, IF_NONE_MATCH_FIELD)
+    text = None if first is None else as_sent(request, IF_NONE_MATCH_FIELD)
     return [] if text is None else parse(IF_NONE_MATCH, text)
 
 

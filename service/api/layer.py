@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import last_resort
 from service.api.access import Gate
 from service.api.limits import bounded
-from service.database.unit import calling, current_caller
+from service.database.unit import calling
 from service.lifecycle import Lifecycle
 from service.observability.journal import Journal
 from service.observability.record import current_record, request_record
@@ -51,7 +51,7 @@ class RequestLayer:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        with request_record(scope["headers"]) as record, calling():
+        with request_record(scope["headers"]) as record:
 
             def told(message: Message) -> Awaitable[None]:
                 if message["type"] == "http.response.start":
@@ -79,8 +79,8 @@ class RequestLayer:
                 await refusal(scope, receive, send)
             else:
                 record = current_record()
-                current_caller().name = record.client or record.client_ip
-                await self._app(scope, bounded(receive, scope, self._body_most), send)
+                with calling(record.client or record.client_ip):
+                    await self._app(scope, bounded(receive, scope, self._body_most), send)
         except BaseException as error:
             record = current_record()
             answer = last_resort.answer(error, record, self._lifecycle, scope["path"])

@@ -6,10 +6,8 @@ can serve; and nobody's flood keeps others out.
 """
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import TypeAlias
 
-from service.database.unit import current_caller
 from service.errors import DatabaseError, Overloaded
 
 SendAway: TypeAlias = Callable[[str, DatabaseError], bool]
@@ -25,12 +23,8 @@ class Admission:
         self._send_away = send_away
         self._by_caller: dict[str, int] = {}
 
-    def admit(self) -> "Admitted":
-        """Count one within the block. Raises Overloaded."""
-        return Admitted(self, current_caller().name)
-
     def begin(self, caller: str) -> None:
-        """Count one. Raises Overloaded when there are `limit`, and no other caller has more."""
+        """Count one, until `end`. Raises Overloaded at the limit, if no other caller has more."""
         if self.held >= self.limit and not self._make_room(caller):
             raise self._overloaded()
         self.held += 1
@@ -52,21 +46,3 @@ class Admission:
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(f"{self.held} units of work are held already", kind="overloaded")
-
-
-class Admitted:
-    """The block of one unit of work."""
-
-    __slots__ = ("_admission", "_caller")
-
-    def __init__(self, admission: Admission, caller: str) -> None:
-        self._admission = admission
-        self._caller = caller
-
-    def __enter__(self) -> None:
-        self._admission.begin(self._caller)
-
-    def __exit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self._admission.end(self._caller)

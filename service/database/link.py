@@ -66,9 +66,9 @@ class Link:
         "_exchanges",
         "_expired",
         "_reads_only",
-        "_session",
         "_statement_timeout",
         "refusal",
+        "session",
     )
 
     def __init__(
@@ -79,7 +79,7 @@ class Link:
         role: Role,
         bounds: Bounds,
     ) -> None:
-        self._session = session
+        self.session = session
         self._bounds = bounds
         self._ahead = b""  # what is to go ahead of the next statement
         self._claim: tuple[bytes, str, str] = b"", "", ""  # that is in it: its arguments
@@ -100,7 +100,7 @@ class Link:
     @property
     def lost(self) -> bool:
         """Whether nobody can be asked any more."""
-        return self._session.is_closed()
+        return self.session.is_closed()
 
     # No coroutines of their own, here and below: each costs every statement something.
     def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
@@ -129,7 +129,7 @@ class Link:
         That one raises KeyKnown when the key has a result, and KeyInFlight when another transaction
         holds it; `refusal` is what it raised, whatever the caller's caller made of it.
         """
-        claim = self._session.statements.get(CLAIM)
+        claim = self.session.statements.get(CLAIM)
         if claim is None:
             for ending in ENDINGS:
                 await self._prepared(ending)
@@ -164,7 +164,7 @@ class Link:
         was stored by another request, DatabaseFailure when the server rolled back because a
         statement's failure was swallowed on the way.
         """
-        session = self._session
+        session = self.session
         if session.is_closed():
             raise ConnectionLost("The connection ended before COMMIT", kind="connection-lost")
         if session.is_idle():
@@ -193,27 +193,27 @@ class Link:
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""
-        if self._session.is_closed():
+        if self.session.is_closed():
             return
         if self._ahead:  # nothing has begun
             self._ahead = b""
             return
         try:
             await self._exchange(
-                Phase.WORK, ROLLBACK_TIMEOUT, b"", self._session.execute, "ROLLBACK"
+                Phase.WORK, ROLLBACK_TIMEOUT, b"", self.session.execute, "ROLLBACK"
             )
         except DatabaseError:
             # The failure that led here is the one that matters; ending the session rolls back.
-            self._session.drop()
+            self.session.drop()
 
     async def _command(self, sql: str) -> None:
         """Run statements without parameters, whose rows do not matter."""
-        await self._exchange(Phase.WORK, self._budget(), b"", self._session.execute, sql)
+        await self._exchange(Phase.WORK, self._budget(), b"", self.session.execute, sql)
 
     async def _prepared(self, sql: str) -> PreparedStatement:
-        statement = self._session.statements.get(sql)
+        statement = self.session.statements.get(sql)
         if statement is None:
-            prepare = self._session.prepared
+            prepare = self.session.prepared
             statement = await self._exchange(Phase.WORK, self._budget(), b"", prepare, sql)
         return statement
 
@@ -226,7 +226,7 @@ class Link:
     def _run(
         self, run: Callable[..., Awaitable[T]], sql: str, args: tuple[object, ...]
     ) -> Answer[T]:
-        statement = self._session.statements.get(sql)
+        statement = self.session.statements.get(sql)
         if statement is None:
             return self._first(run, sql, args)
         return self._exchange(Phase.WORK, self._budget(), None, run, statement, *args)
@@ -254,14 +254,14 @@ class Link:
         self._exchanges += 1
         self._expired = False
         bound = self._bounds.begin(budget, self._expire)
-        session = self._session
+        session = self.session
         if ahead is None:
             ahead, self._ahead = self._ahead, b""
         session.transport.ahead = ahead
         try:
             return await call(*args)
         except asyncio.CancelledError as error:
-            self._session.drop()  # half an exchange: nobody may use this session again
+            self.session.drop()  # half an exchange: nobody may use this session again
             if cancelled_from_outside():
                 raise
             raise self._meaning(error, phase) from error
@@ -276,16 +276,16 @@ class Link:
 
     def _expire(self) -> None:
         self._expired = True
-        self._session.drop()
+        self.session.drop()
 
     def _meaning(self, error: BaseException, phase: Phase) -> DatabaseError:
         """Say what an error means; close the session unless it is known to be good."""
-        failure = failures.translate(error, phase, closed=self._session.is_closed())
+        failure = failures.translate(error, phase, closed=self.session.is_closed())
         answered = isinstance(error, asyncpg.PostgresError)
         if isinstance(failure, ConnectionLost | CommitInDoubt) and not answered:
-            self._session.drop()
+            self.session.drop()
         if failure.kind == STALE_PLAN:
-            self._session.forget()
+            self.session.forget()
         if isinstance(failure, KeyKnown | KeyInFlight):
             self.refusal = failure
         if self._reads_only and isinstance(failure, NotWritable):

@@ -23,6 +23,8 @@ class Route(StrEnum):
     READ = "read"
     READ_FALLBACK = "read-fallback"  # a read on the write endpoint, as no reader would do
 
+    __hash__ = str.__hash__  # the enum's own is Python: every request would pay for it
+
 
 class Observer:
     """Receives what happens to units of work, connections and routes."""

@@ -61,6 +61,7 @@ class Pool:
         self._where = endpoint
         self._options = options
         self._observer = observer
+        self._patience = options.statement_timeout  # with a statement
         self._generation = 0
         self._closed = True
         self._sessions: set[Session] = set()  # all that are open: idle and lent
@@ -141,24 +142,27 @@ class Pool:
         """
         return Loan(self, deadline)
 
-    def take(self, deadline: Deadline) -> Session | None:
-        """Take an idle session for a loan, if there is one, and time to use it."""
-        return None if self._closed or deadline.remaining() < LEAST else self._take()
+    def take(self, deadline: Deadline) -> Link | None:
+        """Begin a loan, if a session is idle, and there is time to use it.
 
-    async def wait(self, deadline: Deadline) -> Session:
-        """Wait for a session for a loan."""
+        No coroutine, as most loans begin so. Whoever takes gives back.
+        """
+        if self._closed or deadline.remaining() < LEAST or (session := self._take()) is None:
+            return None
+        return Link(session, deadline, self._patience, self.role, self._bounds)
+
+    async def wait(self, deadline: Deadline) -> Link:
+        """Begin a loan when it is its turn; raises what `lend` does."""
         try:
-            return await self._turn(deadline)
+            session = await self._turn(deadline)
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             raise
+        return Link(session, deadline, self._patience, self.role, self._bounds)
 
-    def link(self, session: Session, deadline: Deadline) -> Link:
-        """Return what a loan's block gets to see of its session."""
-        return Link(session, deadline, self._options.statement_timeout, self.role, self._bounds)
-
-    def give_back(self, session: Session, link: Link, error: BaseException | None) -> None:
+    def give_back(self, link: Link, error: BaseException | None) -> None:
         """End a loan; `error` is what its block raised."""
+        session = link.session
         if isinstance(error, DatabaseError):
             self._observer.failure(self.role, error)
             self._learn(error, session)
@@ -299,7 +303,7 @@ class Pool:
 class Loan:
     """One session on loan, for one block."""
 
-    __slots__ = ("_deadline", "_link", "_pool", "_session")
+    __slots__ = ("_deadline", "_link", "_pool")
 
     def __init__(self, pool: Pool, deadline: Deadline) -> None:
         self._pool = pool
@@ -307,12 +311,11 @@ class Loan:
 
     async def __aenter__(self) -> Link:
         # So nobody waits while a session is idle: see `_look`.
-        self._session = self._pool.take(self._deadline) or await self._pool.wait(self._deadline)
-        self._link = self._pool.link(self._session, self._deadline)
+        self._link = self._pool.take(self._deadline) or await self._pool.wait(self._deadline)
         return self._link
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._pool.give_back(self._session, self._link, error)
+        self._pool.give_back(self._link, error)
 
 
 def _exhausted(bound: float) -> PoolExhausted:

@@ -25,7 +25,7 @@ from service.database.admission import Admission
 from service.database.deadline import Deadline
 from service.database.failures import DRIVER_FAULT
 from service.database.observer import Observer
-from service.database.unit import UnitOfWork, current_unit, unit_of_work
+from service.database.unit import UnitOfWork, current_caller, current_unit, unit_of_work
 from service.errors import (
     BoundedError,
     DatabaseError,
@@ -140,15 +140,21 @@ def retry_on_failover(
                 return await method(self, *args, **kwargs)
             database = self.database
             policy = database.retry_policy
-            with database.admission.admit(), unit_of_work(policy.deadline) as unit:
-                database.observer.attempt(1)
-                try:  # the first attempt without what only another one needs
-                    return await method(self, *args, **kwargs)
-                except DatabaseError as error:
-                    most = policy.attempts if attempts is None else min(attempts, policy.attempts)
-                    course = _Attempts(unit, policy, database.observer, fits, most)
-                    wait = course.wait_after(error)
-                return await course.go_on(wait, partial(method, self, *args, **kwargs))
+            admission, caller = database.admission, current_caller().name
+            admission.begin(caller)
+            try:
+                with unit_of_work(policy.deadline) as unit:
+                    database.observer.attempt(1)
+                    try:  # the first attempt without what only another one needs
+                        return await method(self, *args, **kwargs)
+                    except DatabaseError as error:
+                        most = policy.attempts
+                        most = most if attempts is None else min(attempts, most)
+                        course = _Attempts(unit, policy, database.observer, fits, most)
+                        wait = course.wait_after(error)
+                    return await course.go_on(wait, partial(method, self, *args, **kwargs))
+            finally:
+                admission.end(caller)
 
         return whole
 

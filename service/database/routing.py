@@ -28,7 +28,7 @@ from service.database.idempotency import (
 from service.database.link import Link, rolled_back_on_error
 from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions
-from service.database.pools import Loan, Pool
+from service.database.pools import Pool
 from service.database.prober import Prober
 from service.database.purger import Purger
 from service.database.retry import RetryPolicy
@@ -164,32 +164,36 @@ class Database:
         """
         return _Reading(self, after)
 
+    def reader_at_hand(self, deadline: Deadline) -> Link | None:
+        """Return a reader on loan if one is idle: no coroutine, as nearly every read begins so."""
+        return self._read.take(deadline)
+
     async def borrow_reader(
         self, deadline: Deadline, after: ConsistencyToken | None
-    ) -> tuple[Loan, Link] | None:
+    ) -> Link | None:
         """Return a reader on loan that has reached the token; None without one."""
-        loan = self._read.lend(deadline)
         try:
-            link = await loan.__aenter__()
+            link = self._read.take(deadline) or await self._read.wait(deadline)
         except EndpointUnreachable:
             return None
         if after is None:
-            return loan, link
+            return link
         try:
             reached = await self._readers.reach(link, after, deadline)
         except BaseException as error:
-            await loan.__aexit__(None, error, None)
+            self.return_reader(link, error)
             raise
         if reached:
-            return loan, link
-        self.reader_served()
+            return link
         self.observer.behind()
-        await loan.__aexit__(None, None, None)
+        self.return_reader(link, None)
         return None
 
-    def reader_served(self) -> None:
-        """Note that a reader did what it was asked for."""
-        self._read.endpoint.served()
+    def return_reader(self, link: Link, error: BaseException | None) -> None:
+        """End a reader's loan; without an error it did what it was asked for."""
+        if error is None:
+            self._read.endpoint.served()
+        self._read.give_back(link, error)
 
     @asynccontextmanager
     async def read_from_primary(
@@ -225,25 +229,27 @@ async def _confirm(link: Link, after: ConsistencyToken, unit: UnitOfWork | None)
 class _Reading:
     """The block of a read. No generator: it is what every request pays for."""
 
-    __slots__ = ("_after", "_database", "_ends", "_from_reader")
+    __slots__ = ("_after", "_database", "_fallback", "_reader")
 
     def __init__(self, database: Database, after: ConsistencyToken | None) -> None:
         self._database = database
         self._after = after
 
     async def __aenter__(self) -> ReadConnection:
-        database, unit = self._database, current_unit()
+        database, unit, after = self._database, current_unit(), self._after
         deadline = database.deadline(unit)
         database.observer.routed(Route.READ)
-        ahead = unit is not None and unit.ahead
-        borrowed = None if ahead else await database.borrow_reader(deadline, self._after)
-        self._from_reader = borrowed is not None
-        self._ends: AbstractAsyncContextManager[object]
-        if borrowed is not None:
-            self._ends, link = borrowed
-            return ReadConnection(link)
-        self._ends = fallback = database.read_from_primary(deadline, self._after)
-        return await fallback.__aenter__()
+        reader = None
+        if unit is None or not unit.ahead:
+            if after is None:
+                reader = database.reader_at_hand(deadline)
+            if reader is None:
+                reader = await database.borrow_reader(deadline, after)
+        self._reader = reader
+        if reader is not None:
+            return ReadConnection(reader)
+        self._fallback = database.read_from_primary(deadline, after)
+        return await self._fallback.__aenter__()
 
     async def __aexit__(
         self,
@@ -251,6 +257,7 @@ class _Reading:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._from_reader and error is None:
-            self._database.reader_served()
-        await self._ends.__aexit__(kind, error, trace)
+        if self._reader is not None:
+            self._database.return_reader(self._reader, error)
+        else:
+            await self._fallback.__aexit__(kind, error, trace)

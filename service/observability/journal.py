@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from prometheus_client import Histogram
 from starlette.types import Scope
 
 from service.observability import logs
 from service.observability.metrics import Metrics
 from service.observability.record import RequestRecord
+from service.observability.tallies import Spread
 
 # Asked every second by machines: in the metrics, and in the log at level DEBUG only.
 QUIET = frozenset({"/health", "/livez", "/metrics"})
@@ -20,7 +20,7 @@ class Journal:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._children: dict[tuple[str, str, int], Histogram] = {}
+        self._spreads: dict[tuple[str, str, int], Spread] = {}
         self._in_flight = 0
         metrics.in_flight.set_function(lambda: self._in_flight)
 
@@ -33,7 +33,7 @@ class Journal:
         self._in_flight -= 1
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         route, status = _template(scope), record.status or 500  # what the server says for us
-        self._histogram(route, method, status).observe(seconds)
+        self._spread(route, method, status).observe(seconds)
         details: dict[str, Any] = {
             "event": "request",
             "method": method,
@@ -55,13 +55,14 @@ class Journal:
             details["client_request_id"] = record.client_request_id
         logs.tell("debug" if scope["path"] in QUIET else "info", details)
 
-    def _histogram(self, route: str, method: str, status: int) -> Histogram:
-        """Return the child of these labels, which are few: routes are templates."""
+    def _spread(self, route: str, method: str, status: int) -> Spread:
+        """Return that of these labels, which are few: routes are templates."""
         key = (route, method, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._metrics.requests.labels(*key)
-        return child
+        spread = self._spreads.get(key)
+        if spread is None:
+            labels = route, method, str(status)
+            spread = self._spreads[key] = self._metrics.requests.labels(*labels)
+        return spread
 
 
 def _template(scope: Scope) -> str:

@@ -11,7 +11,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     GCCollector,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
 )
@@ -20,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from service.database import Database
 from service.database.pools import Pool
+from service.observability.tallies import Spreads, Tallies
 
 # Seconds: from a query on loopback to a request that is held through a failover.
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
@@ -33,13 +33,13 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self.requests = Histogram(
+        self.requests = Spreads(
             "holdfast_http_request_duration_seconds",
             "Requests, by route template, method and status.",
-            ["route", "method", "status"],
+            *("route", "method", "status"),
             buckets=BUCKETS,
-            registry=registry,
         )
+        registry.register(self.requests)
         self.in_flight = Gauge(
             "holdfast_http_requests_in_flight", "Requests being served.", registry=registry
         )
@@ -59,11 +59,12 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"holdfast_database_{name}", text, labels, registry=registry)
 
-        self.attempts = counter(
-            "attempts",
+        self.attempts = Tallies(
+            "holdfast_database_attempts",
             "Attempts of units of work, by route; a read that falls back counts on both.",
             "route",
         )
+        registry.register(self.attempts)
         self.retries = counter(
             "retries",
             "Attempts that failed and were followed by another, by the failure.",

@@ -26,7 +26,7 @@ class ServiceObserver(Observer):
     def routed(self, route: Route) -> None:
         """Count the attempt, and keep the route for the response."""
         current_record().route = route
-        self._attempts[route].inc()
+        self._attempts[route].count += 1
         if route is Route.READ_FALLBACK:
             self._metrics.read_fallbacks.inc()
 

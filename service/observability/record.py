@@ -72,11 +72,12 @@ class request_record:  # noqa: N801 - used as a function
     def __init__(self, headers: RawHeaders) -> None:
         # Of each name the first; one pass for all that is looked up.
         first = dict(reversed(headers))
-        self._record = RequestRecord(
-            _sane(first.get(b"x-request-id", b"")) or _made_id(),
-            client_ip=_sane(first.get(b"x-forwarded-for", b"").partition(b",")[0]),
-            client_request_id=_sane(first.get(b"x-client-request-id", b"")),
-        )
+        claimed = first.get(b"x-request-id")
+        self._record = record = RequestRecord((claimed and _sane(claimed)) or _made_id())
+        if (claimed := first.get(b"x-forwarded-for")) is not None:
+            record.client_ip = _sane(claimed.partition(b",")[0])
+        if (claimed := first.get(b"x-client-request-id")) is not None:
+            record.client_request_id = _sane(claimed)
 
     def __enter__(self) -> RequestRecord:
         self._token = _current.set(self._record)
@@ -93,4 +94,4 @@ def _made_id() -> str:
 
 def _sane(claimed: bytes) -> str:
     """Return what somebody else made up, if it does no harm; else nothing."""
-    return claimed.decode() if claimed and _SANE_ID.fullmatch(claimed) else ""
+    return claimed.decode() if _SANE_ID.fullmatch(claimed) else ""

@@ -1,26 +1,38 @@
 """service.database.admission: how many units of work there may be."""
 
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
 from service.database.admission import Admission
-from service.database.unit import calling
+from service.database.unit import calling, current_caller
 from service.errors import DatabaseError, Overloaded
+
+
+@contextmanager
+def admitted(admission: Admission) -> Iterator[None]:
+    """Count a unit of work of the current caller's within the block."""
+    caller = current_caller().name
+    admission.begin(caller)
+    try:
+        yield
+    finally:
+        admission.end(caller)
 
 
 def test_the_limit_is_kept_and_given_back() -> None:
     """As many as the limit, no more; what ends, also with an error, makes room."""
     admission = Admission(limit=2)
-    with admission.admit(), admission.admit():
+    with admitted(admission), admitted(admission):
         assert admission.held == 2
-        with pytest.raises(Overloaded), admission.admit():
+        with pytest.raises(Overloaded), admitted(admission):
             pass
         assert admission.held == 2
-    with pytest.raises(KeyError), admission.admit():
+    with pytest.raises(KeyError), admitted(admission):
         raise KeyError
     assert admission.held == 0
-    with admission.admit(), admission.admit():
+    with admitted(admission), admitted(admission):
         pass
 
 
@@ -29,7 +41,7 @@ def held_by(admission: Admission, callers: str) -> ExitStack:
     held = ExitStack()
     for name in callers:
         with calling(name):
-            held.enter_context(admission.admit())
+            held.enter_context(admitted(admission))
     return held
 
 
@@ -54,7 +66,7 @@ def test_whoever_has_most_makes_room(others: str, newcomer: str, sent_away: str 
 
     admission = Admission(len(others), send_away)
     outcome = nullcontext() if sent_away else pytest.raises(Overloaded)
-    with held_by(admission, others), calling(newcomer), outcome, admission.admit():
+    with held_by(admission, others), calling(newcomer), outcome, admitted(admission):
         assert asked == [sent_away]
     assert admission.held == 0
 
@@ -62,6 +74,6 @@ def test_whoever_has_most_makes_room(others: str, newcomer: str, sent_away: str 
 def test_without_a_waiter_to_send_away_the_newcomer_is_refused() -> None:
     """Those who are being served are not interrupted."""
     admission = Admission(3, lambda _, __: False)
-    with held_by(admission, "aaa"), calling("b"), pytest.raises(Overloaded), admission.admit():
+    with held_by(admission, "aaa"), calling("b"), pytest.raises(Overloaded), admitted(admission):
         pass
     assert admission.held == 0

@@ -25,8 +25,9 @@ EDGE = "vip-access"
 MONITOR = "pg-monitor"
 CLIENT = "psql-client"
 MAKER = "certificates"
+REPOSITORY = "backup"
 
-MEMBERS = (MONITOR, *NODES, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER)
+MEMBERS = (MONITOR, *NODES, REPOSITORY, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER)
 """Everything that has a container."""
 
 UPDATED = re.compile(r"(?:^|,)holdfast\.updated=([^,]*)")

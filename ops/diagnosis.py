@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ def diagnose(snapshot: Snapshot) -> list[Problem]:
         _containers,
         _ends,
         _tokens,
+        _backups,
         _age,
     )
     return [problem for check in checks for problem in check(snapshot)]
@@ -169,6 +171,22 @@ def _tokens(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.tokens:
         what = f"The file of tokens is wrong, the last good one counts: {snapshot.tokens}."
         yield Problem(what, "The file of tokens is wrong", names.command("./holdfast access list"))
+
+
+def _backups(snapshot: Snapshot) -> Iterator[Problem]:
+    heading, saved = "Backups are behind", snapshot.backups
+    if saved is None:
+        return
+    if not saved.archives:
+        what = "The primary fails to archive what is written: a restore would end before it."
+        yield Problem(what, heading, names.command("./holdfast backup check"))
+    if saved.failed:
+        run = names.command("./holdfast backup run")
+        yield Problem(f"The last backup ({saved.failed}) failed.", heading, run)
+    elif saved.late and saved.newest is not None:
+        age = span(time.time() - saved.newest)
+        logs = f"docker logs --tail 20 {names.container(cluster.REPOSITORY)}"
+        yield Problem(f"The newest backup is {age} old.", heading, logs)
 
 
 def _wake(container: cluster.Container) -> str:

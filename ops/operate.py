@@ -126,8 +126,10 @@ def restart_order(now: Snapshot) -> list[str]:
     spare_proxies = [name for name in cluster.PROXIES if name != now.vip_holder]
     standbys = [node.name for node in now.nodes if node.name != now.primary]
     last = [name for name in (now.vip_holder, now.primary) if name]
+    there_are = {each.name for each in now.containers}
+    repository = [name for name in (cluster.REPOSITORY,) if name in there_are]
     first = [cluster.MAKER, cluster.CLIENT, cluster.EDGE, cluster.MONITOR, *cluster.APPS]
-    return [*first, *spare_proxies, *standbys, *last]
+    return [*first, *repository, *spare_proxies, *standbys, *last]
 
 
 def _await_primary(fits: Callable[[str], bool]) -> str:

@@ -31,6 +31,9 @@ PASSWORDS = {
 }
 """Files, and the role whose password each has."""
 
+CIPHER = "backup_cipher"
+"""What the repository of backups is encrypted with, as long as there is one."""
+
 STATS = "stats_password"
 STATS_USER = "holdfast"
 STATS_FILE = "stats_users"
@@ -63,7 +66,7 @@ class SecretFiles:
         """Make what is missing; what is there stays."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
-        for name in PASSWORDS:
+        for name in (*PASSWORDS, CIPHER):
             path = self.folder / name
             if not path.exists():
                 path.write_text(secrets.token_urlsafe(RANDOM_BYTES))
@@ -121,7 +124,7 @@ class SecretFiles:
     def digest(self) -> str:
         """Return what tells the files that are mounted from others; nothing of what is in them."""
         together = hashlib.sha256()
-        names = (*PASSWORDS, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
+        names = (*PASSWORDS, CIPHER, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
         for path in (self.folder / name for name in names):
             together.update(f"{path.resolve()} {path.stat().st_ino}\n".encode())
         return together.hexdigest()[:12]

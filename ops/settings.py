@@ -57,10 +57,15 @@ NUMBERS = {
     "CERTIFICATE_SECONDS": ((range(30, 10**9),), "a number of seconds, 30 or more"),
     "CA_SECONDS": ((range(90, 10**9),), "a number of seconds, 90 or more"),
     "RATE_LIMIT": ((range(10**6),), "a number of requests a second; 0: no rate"),
+    "BACKUP_FULL_DAYS": ((range(1, 366),), "a number of days, 1 to 365"),
+    "BACKUP_DIFF_HOURS": ((range(1, 8761),), "a number of hours, 1 to 8760"),
+    "BACKUP_KEEP": ((range(1, 1000),), "a number of full backups, 1 to 999"),
 }
 """Settings that are numbers: which ones, and the same in words."""
 
-CHOICES = {"PROFILE": tuple(DEADLINES), "NODES": ("2", "3"), "ACCESS": CLOSED["ACCESS"]}
+CHOICES = {"PROFILE": tuple(DEADLINES), "NODES": ("2", "3"), "ACCESS": CLOSED["ACCESS"]} | {
+    "BACKUP": ("no", "yes")
+}
 """Settings that have one of a few values."""
 
 NAMES = (
@@ -68,6 +73,7 @@ NAMES = (
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
     *("LOG_LEVEL", "CERTIFICATE_SECONDS", "CA_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST"),
     *("AUDIT_RETENTION", "APP_LOG_FILES", "WORKERS", *PORTS, *SUBNETS),
+    *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP"),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from ops import certificates, cluster, tokens
+from ops import backups, certificates, cluster, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +102,7 @@ class Snapshot:
     sizes: Sizes | None = None
     tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
+    backups: backups.Reach | None = None  # None: the stack has no repository
 
     @property
     def updated(self) -> datetime | None:
@@ -181,6 +182,9 @@ def take() -> Snapshot:
         accepting = [name for name in names if writable[name].result()]
         senders = pool.submit(_senders, accepting[0]) if accepting else None
         sizes = pool.submit(_sizes, accepting[0]) if accepting else None
+        saved = None
+        if any(container.name == cluster.REPOSITORY for container in containers):
+            saved = pool.submit(backups.reach, accepting[0] if accepting else None)
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
         servers = pool.submit(_servers, holder) if holder else None
         nodes = [
@@ -194,6 +198,7 @@ def take() -> Snapshot:
             sizes=sizes.result() if sizes else None,
             tokens=tokens.complaint(tokens.of_stack()),
             certificates=ends.result(),
+            backups=saved.result() if saved else None,
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 from ops import events, forgotten, loss, operate, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
+from ops.cli.backup import backup, restore
 from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, fail, print_json, reported
@@ -192,3 +193,4 @@ def _done(data: dict[str, object], text: str, *, as_json: bool) -> None:
 
 app.functions |= {"load": load, "drill": drill, "maintenance": maintenance, "access": access}
 app.functions |= {"secrets": secrets, "certificates": certificates}
+app.functions |= {"backup": backup, "restore": restore}

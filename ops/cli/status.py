@@ -18,6 +18,7 @@ from ops.diagnosis import RUNBOOK, Problem, diagnose
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ops.backups import Reach
     from ops.snapshot import Node, Sizes, Snapshot
 
 WIDTH = 80
@@ -51,6 +52,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "backends": now.servers,
         "sizes": now.sizes,
         "certificates": now.certificates,
+        "backups": now.backups,
         "containers": {each.name: each.condition for each in now.containers},
         "problems": diagnose(now),
     }
@@ -140,6 +142,8 @@ def _others(now: Snapshot) -> Table:
         age = span((datetime.now(UTC) - now.updated).total_seconds())
         table.add_row("images", f"packages of {now.updated:%Y-%m-%d}, {age} old")
     table.add_row("certificates", _certificates(now))
+    if now.backups is not None:
+        table.add_row("backups", _backups(now.backups))
     return table
 
 
@@ -174,6 +178,18 @@ def _certificates(now: Snapshot) -> str:
         return "nobody says when they end"
     first = now.certificates[0]
     return f"the first to end is that of {first.name}, in {span(first.left)}"
+
+
+def _backups(saved: Reach) -> str:
+    if saved.first is None:
+        return "none yet"
+    archived = "" if saved.archived is None else f", archived {span(_since(saved.archived))} ago"
+    first, newest = span(_since(saved.first)), span(_since(saved.newest or saved.first))
+    return _wrapped(f"to any moment of the last {first}; newest {newest} old{archived}")
+
+
+def _since(moment: float) -> float:
+    return max(time.time() - moment, 0)
 
 
 def _problems(problems: list[Problem]) -> list[Printable]:

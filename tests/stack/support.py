@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 
-from ops import cluster, names, snapshot
+from ops import cluster, names, settings, snapshot
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ DOCKER_LIMIT = 60.0
 
 UP_LIMIT = 300.0
 """Seconds for `make up` with its images made."""
+
+VERB_LIMIT = 300.0
+"""Seconds for a verb of a stack with a name, a drill of 30 s included."""
+
+SHARED = {"NAME", "YES", "ADOPT", *settings.PORTS, *settings.SUBNETS}
+"""What tests of such a stack say themselves, if at all."""
 
 
 def wait_until(what: str, limit: float, condition: Callable[[], object]) -> None:
@@ -75,6 +81,17 @@ def make(verb: str, limit: float = UP_LIMIT, **variables: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, f"make {verb} failed:\n{done.stdout}"
     return done.stdout
+
+
+def run(
+    *command: str, cwd: Path = ROOT, limit: float = VERB_LIMIT, **said: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a module of `ops` as whoever types `NAME=second make up` does, without a terminal."""
+    kept = {name: value for name, value in os.environ.items() if name not in SHARED}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=cwd, env=kept | said, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=limit,
+    )  # fmt: skip
 
 
 def log_of(container: str, *options: str) -> str:

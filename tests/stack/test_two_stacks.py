@@ -6,16 +6,13 @@ The tests of this file build on one another, in their order: a stack takes a min
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from ops import firewall, names, settings
+from ops import firewall, names
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
@@ -23,6 +20,7 @@ from tests.stack.support import (
     ROOT,
     docker,
     new_user,
+    run,
     wait_until,
 )
 
@@ -36,24 +34,7 @@ SECOND_URL = "http://127.0.0.1:18080"
 UP_LIMIT = 600.0
 """Seconds for the second stack to come up beside the first, images being there."""
 
-VERB_LIMIT = 300.0
-"""Seconds for any other verb, a drill of 30 s included."""
-
-SHARED = {"NAME", "YES", "ADOPT", *settings.PORTS, *settings.SUBNETS}
-"""What these tests say themselves, if at all."""
-
 STARTED = "{{.Name}} {{.Id}} {{.State.StartedAt}} {{.RestartCount}}"
-
-
-def run(
-    *command: str, cwd: Path = ROOT, limit: float = VERB_LIMIT, **said: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a module of `ops` as whoever types `NAME=second make up` does, without a terminal."""
-    kept = {name: value for name, value in os.environ.items() if name not in SHARED}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, env=kept | said, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=limit,
-    )  # fmt: skip
 
 
 def made(stack: str) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import pytest
 MAKE = Path(__file__).parents[2] / "deploy" / "tls" / "make-certificates"
 DAY = 86400
 LIFE, CA_LIFE = 90 * DAY, 3650 * DAY
-NODES = ("pg-monitor", "postgres1", "postgres2", "postgres3")
+NODES = ("pg-monitor", "postgres1", "postgres2", "postgres3", "backup")
 EDGE = "vip-access"
 SETTINGS = ("CERTIFICATE_SECONDS", "CA_SECONDS", "EDGE_NAMES", "RENEW", "VIP")
 """What the script reads; whoever runs the tests may have some of it."""

@@ -18,7 +18,7 @@ CAPABILITIES = {
     name: {"NET_ADMIN", "NET_BROADCAST", "NET_RAW", "SETUID", "SETGID", "SETPCAP", "KILL"}
     for name in ("haproxy1", "haproxy2")
 }
-NODES = {"pg-monitor", "postgres1", "postgres2", "postgres3"}
+NODES = {"pg-monitor", "postgres1", "postgres2", "postgres3", "backup"}
 PROXIES = {"haproxy1", "haproxy2"}
 WEEK = 7 * 24 * 3600  # seconds
 LINE = 300

@@ -34,6 +34,6 @@ def test_commands_are_those_that_there_are() -> None:
     asked = set(re.findall(r"[`(]make (?:-s )?([\w-]+)", TEXT))
     assert asked - targets == set()
     known = {*cluster.NODES, *cluster.APPS, *cluster.PROXIES, cluster.MONITOR, cluster.EDGE}
-    known |= {cluster.MAKER, cluster.CLIENT, "NAME", "postgresN", "all", "of"}
+    known |= {cluster.MAKER, cluster.CLIENT, cluster.REPOSITORY, "NAME", "postgresN", "all", "of"}
     named = set(re.findall(r"`docker (?:start|stop|restart|exec|logs) (\w[\w-]*)", TEXT))
     assert named - known == set()

@@ -78,6 +78,7 @@ have_certificate() { install_certificate || [ -s "$tls/tls.crt" ]; }
 watch_certificate() {
     while pause 2; do
         install_certificate || continue
+        [ ! -e /tmp/pgbackrest/server ] || reload_backups
         pg_ctl --silent --pgdata "$PGDATA" reload && log "a new certificate is in use"
     done
 }

@@ -103,9 +103,9 @@ def test_volumes_and_networks_have_the_projects_names() -> None:
     for kind in ("volumes", "networks"):
         for each in COMPOSE[kind].values():
             assert not {"name", "external"} & set(each or {})
-    assert {names.volume(each) for each in (cluster.MONITOR, *cluster.NODES)} == {
-        f"holdfast_{name}" for name in COMPOSE["volumes"]
-    }
+    assert {
+        names.volume(each) for each in (cluster.MONITOR, *cluster.NODES, cluster.REPOSITORY)
+    } == {f"holdfast_{name}" for name in COMPOSE["volumes"]}
 
 
 def test_the_hosts_name_names_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ops import cluster, names
-from ops.console import StackError
+from ops.console import StackError, result
 
 STANZA = "holdfast"
 PGBACKREST = ("pgbackrest", "--config=/tmp/pgbackrest.conf", f"--stanza={STANZA}")
@@ -89,6 +89,14 @@ def container() -> str:
         start = names.start(cluster.REPOSITORY)
         raise StackError(f"The repository of backups does not run; `{start}`.")
     return names.container(cluster.REPOSITORY)
+
+
+def leave() -> None:
+    """Remove the repository's container, if there is one; the backups stay in their volume."""
+    if any(each.name == cluster.REPOSITORY for each in cluster.containers()):
+        cluster.docker("rm", "--force", names.container(cluster.REPOSITORY))
+        volume = names.volume(cluster.REPOSITORY)
+        result("Backups", f"none any more; what there is stays in {volume}")
 
 
 def backups() -> list[Backup]:

@@ -66,14 +66,9 @@ def target(text: str) -> Target:
             "as 2026-11-28T09:30:00Z (without Z or an offset it is UTC)."
         ) from None
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
-    if when > now():
+    if when > datetime.now(UTC):
         raise StackError(f"{when:%Y-%m-%d %H:%M:%S} UTC is yet to come.")
     return Target("time", f"{when:%Y-%m-%d %H:%M:%S.%f}+00")
-
-
-def now() -> datetime:
-    """Return what it says."""
-    return datetime.now(UTC)
 
 
 def make(to: str, secrets: Path, say: Callable[[str], None], member: str = MEMBER) -> str:

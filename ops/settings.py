@@ -63,10 +63,16 @@ NUMBERS = {
 }
 """Settings that are numbers: which ones, and the same in words."""
 
-CHOICES = {"PROFILE": tuple(DEADLINES), "NODES": ("2", "3"), "ACCESS": CLOSED["ACCESS"]} | {
-    "BACKUP": ("no", "yes")
+CHOICES = {
+    "PROFILE": tuple(DEADLINES),
+    "NODES": ("2", "3"),
+    "ACCESS": CLOSED["ACCESS"],
+    "BACKUP": ("no", "yes"),
 }
 """Settings that have one of a few values."""
+
+COMPOSE_PROFILES = {"three-nodes": ("NODES", "3"), "backup": ("BACKUP", "yes")}
+"""What compose.yaml has on demand, and the setting with which it is there."""
 
 NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
@@ -88,6 +94,12 @@ class Loosened:
     name: str
     before: str
     now: str
+
+
+def compose_profiles(environment: Mapping[str, str]) -> str:
+    """Return what is there on demand with these settings, as Compose takes it."""
+    wanted = COMPOSE_PROFILES.items()
+    return ",".join(each for each, (name, value) in wanted if environment.get(name) == value)
 
 
 def file(root: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import (
+    backups,
     cluster,
     farewell,
     firewall,
@@ -26,7 +27,7 @@ from ops import (
     slots,
     waiting,
 )
-from ops.console import CommandFailedError, Progress, StackError, result, run_step, say
+from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host, moment
 from ops.secret_files import SecretFiles
 from ops.timing import deadline
@@ -39,9 +40,6 @@ BUILD_LIMIT = 900.0
 
 STOP_LIMIT = 240.0
 """Seconds for stopping everything: requests that are held end first, and a primary hands over."""
-
-PROFILES = {"three-nodes": ("NODES", "3"), "backup": ("BACKUP", "yes")}
-"""Compose's profiles, and the setting with which each is there."""
 
 
 class Stack:
@@ -61,8 +59,7 @@ class Stack:
         self.environment["COPIES_ONLY"] = str(self._copies_only)
         self._place()
         self.environment["CERTIFICATES_USER"] = self.secrets.certificates_user
-        chosen = (profile for profile, (name, value) in PROFILES.items() if self._is(name, value))
-        self.environment["COMPOSE_PROFILES"] = ",".join(chosen)
+        self.environment["COMPOSE_PROFILES"] = settings.compose_profiles(self.environment)
 
     # ------------------------------------------------------------------ verbs
 
@@ -74,7 +71,8 @@ class Stack:
         begun = time.monotonic()
         self._prepare()
         self._start()
-        self._leave_repository()
+        if self.environment.get("BACKUP") != "yes":
+            backups.leave()
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
@@ -204,9 +202,6 @@ class Stack:
 
     # ------------------------------------------------------------------ steps of `up` and `down`
 
-    def _is(self, name: str, value: str) -> bool:
-        return self.environment.get(name) == value
-
     def _place(self) -> None:
         """Tell Compose which ports and networks the stack has."""
         for name in settings.SUBNETS:
@@ -249,13 +244,6 @@ class Stack:
             raise waiting.unhealthy(error) from error
         waiting.await_health(show)
 
-    def _leave_repository(self) -> None:
-        """Remove its container where BACKUP is no longer set; the backups stay in their volume."""
-        there = any(each.name == cluster.REPOSITORY for each in cluster.containers())
-        if there and not self._is("BACKUP", "yes"):
-            cluster.docker("rm", "--force", names.container(cluster.REPOSITORY))
-            result("Backups", f"none any more; what there is stays in {names.volume('backup')}")
-
     def _remove(self) -> None:
         """Remove all that the stack is on the engine, and its secrets; ask before."""
         ownership.require(self.root)
@@ -275,7 +263,9 @@ class Stack:
 
     def _take_down(self, title: str, *extra: str) -> None:
         wanted = self.environment.get("COMPOSE_PROFILES", "")
-        self.environment["COMPOSE_PROFILES"] = ",".join(PROFILES)  # whether there are, or not
+        self.environment["COMPOSE_PROFILES"] = ",".join(
+            settings.COMPOSE_PROFILES
+        )  # whether there are
         self._compose(title, "down", "--remove-orphans", *extra, limit=STOP_LIMIT)
         firewall.release()
         self.environment["COMPOSE_PROFILES"] = wanted

@@ -95,10 +95,10 @@ def saved(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering onl
         assert up.returncode == 0, up.stdout
         yield
     finally:
-        docker("rm", "--force", f"{NAME}-scratch")
-        docker("volume", "rm", "--force", f"{NAME}_scratch")
         gone = run("ops", "distclean", NAME=NAME, YES="1")
         assert gone.returncode == 0, gone.stdout
+        assert f"{NAME}-scratch" not in docker("ps", "--all", "--format", "{{.Names}}").split()
+        assert f"{NAME}_scratch" not in docker("volume", "ls", "--quiet").split()
 
 
 def test_the_first_full_backup_takes_itself() -> None:
@@ -135,9 +135,8 @@ def test_what_was_dropped_is_in_a_copy_of_the_moment_before() -> None:
 
 def test_a_copy_is_found_sound() -> None:
     """All that is archived until now, every page and every index."""
-    last = create_user()
+    create_user()
     assert "sound" in holdfast("backup", "verify")
-    assert last
     assert f"{NAME}-verify" not in docker("ps", "--all", "--format", "{{.Names}}").split()
 
 

@@ -107,9 +107,8 @@ def test_what_is_archived(last: str | None, *, reaches: bool) -> None:
         ("2026-11-28", ("time", "2026-11-28 00:00:00.000000+00")),
     ],
 )
-def test_points_in_time(said: str, meant: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_in_time(said: str, meant: tuple[str, str]) -> None:
     """As pgBackRest takes them; a time without an offset is UTC."""
-    monkeypatch.setattr(scratch, "now", lambda: datetime(2026, 11, 28, 12, tzinfo=UTC))
     assert scratch.target(said) == scratch.Target(*meant)
 
 

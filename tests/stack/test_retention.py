@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import pytest
+
 from ops import snapshot
 from tests.stack.support import create_user, docker, primary, wait_until
 
@@ -14,6 +18,15 @@ LAST = """
 COMING = (
     "SELECT bool_and(audit.covered(now() + n * interval '1 month')) FROM generate_series(0, 2) n"
 )
+CURRENT = "SELECT partition FROM audit.partitions WHERE since <= now() AND until > now()"
+
+
+@dataclass(frozen=True)
+class Left:
+    """Two users whose entries have no partition: their numbers."""
+
+    before: int  # in the partition that is not one any more
+    since: int  # in the one for what has none
 
 
 def on_primary(sql: str) -> str:
@@ -22,33 +35,40 @@ def on_primary(sql: str) -> str:
     return docker("exec", primary(), *command).strip()
 
 
-def test_the_primary_makes_coming_partitions() -> None:
-    """By itself: one that is missing is there again after a minute or two."""
+@pytest.fixture(scope="module")
+def left(running_stack: None) -> Left:  # noqa: ARG001 - ordering only
+    """The audit as if nobody had looked after it: both are mended in one minute, not in two."""
     wait_until("the coming months", LOOKS, lambda: on_primary(COMING) == "t")
     on_primary(f"DROP TABLE {on_primary(LAST)}")
     assert on_primary(COMING) == "f"
+    before = create_user("kept").json()["id"]
+    current = on_primary(CURRENT)
+    on_primary(f"ALTER TABLE audit_log DETACH PARTITION {current}")
+    # As audit.keep does with what has no place.
+    on_primary(f"ALTER TABLE {current} RENAME TO log_aside_1")
+    return Left(before, create_user("late").json()["id"])
+
+
+def test_the_primary_makes_coming_partitions(left: Left) -> None:  # noqa: ARG001 - a state
+    """By itself: one that is missing is there again after a minute or two."""
     wait_until("the coming months again", LOOKS, lambda: on_primary(COMING) == "t")
 
 
-def test_an_entry_without_a_partition_is_put_in_its_place() -> None:
+def test_an_entry_without_a_partition_is_put_in_its_place(left: Left) -> None:
     """Nothing is lost when nobody made this month's partition in time, and no write fails."""
-    ours = create_user("kept").json()["id"]
-    entry = f"SELECT count(*) FROM audit_log WHERE entity_id = {ours} AND action = 'insert'"  # noqa: S608 - a number
-    current = on_primary(
-        "SELECT partition FROM audit.partitions WHERE since <= now() AND until > now()"
-    )
-    on_primary(f"ALTER TABLE audit_log DETACH PARTITION {current}")
-    on_primary(
-        f"ALTER TABLE {current} RENAME TO log_aside_1"  # as audit.keep does with what has no place
-    )
-    late = create_user("late").json()["id"]
     unplaced = "SELECT count(*) FROM audit.log_default"
 
     def placed() -> bool:
-        return on_primary(unplaced) == "0" and on_primary(entry) == "1"
+        return on_primary(unplaced) == "0" and _entries(left.before) == "1"
 
     wait_until("every entry to be in its place", LOOKS, placed)
-    assert on_primary(entry.replace(str(ours), str(late))) == "1"
+    assert _entries(left.since) == "1"
+
+
+def _entries(user: int) -> str:
+    """Return how many entries there are of a user's creation, wherever they are."""
+    made = f"entity_id = {user} AND action = 'insert'"
+    return on_primary(f"SELECT count(*) FROM audit_log WHERE {made}")  # noqa: S608 - a number
 
 
 def test_status_says_what_takes_room() -> None:

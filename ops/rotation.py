@@ -8,6 +8,7 @@ the sessions end that logged in with the old one (ops/sessions.py).
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,17 +60,23 @@ def rotate(
 
 
 def _end_sessions(role: str, verifier: str) -> int:
-    """End what was opened with an older password, on each server as soon as it has this one."""
+    """End what was opened with an older password, on each server as soon as it has this one.
+
+    On all at the same time: each has seconds to wait for logins that began before.
+    """
     running = {one.name for one in cluster.containers() if one.state == "running"}
     nodes = (
         [cluster.MONITOR]
         if role == MONITORS
         else [name for name in cluster.NODES if name in running]
     )
-    return sum(
-        sessions.end_older(role, _await_verifier(node, role, verifier), partial(_sql, node))
-        for node in nodes
-    )
+
+    def end(node: str) -> int:
+        moment = _await_verifier(node, role, verifier)
+        return sessions.end_older(role, moment, partial(_sql, node))
+
+    with ThreadPoolExecutor(len(cluster.NODES)) as pool:
+        return sum(pool.map(end, nodes))
 
 
 def _await_verifier(node: str, role: str, verifier: str) -> float:

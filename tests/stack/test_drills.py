@@ -5,12 +5,13 @@ Nothing here asserts how long a pause was: docs/results.md has the measured ones
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ops.drills.controls import CONTROLS, Control
-from ops.drills.faults import FAULTS
+from ops.drills.faults import BRIEF, FAULTS, REBUILT
 from ops.drills.runner import run_one
 from ops.load.plan import Plan
 
@@ -26,6 +27,8 @@ WRITES, READS = 20.0, 40.0
 def test_a_drill(name: str, tmp_path: Path) -> None:
     """Nothing is lost, twice or stale; nothing fails but what the fault's targets allow."""
     fault = FAULTS[name]
+    if fault.hold == REBUILT:  # it mends itself, and the load goes on until it has
+        fault = replace(fault, hold=BRIEF)
     drill = run_one(fault, Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)
     print(drill)
     assert drill.problems == []

@@ -65,8 +65,8 @@ _broken_by: list[str] = []
 """The test after which the stack did not become whole again, while it is not."""
 
 
-_looked = [-math.inf]
-"""When the stack was found whole for the last time, in monotonic seconds."""
+_counts_until = [-math.inf]
+"""Until when the last look counts, in monotonic seconds."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,12 +81,24 @@ def stack(
     if _broken_by and not (is_redundant() and is_whole()):
         pytest.fail(f"not run: the stack has not been whole since {_broken_by[0]}")
     _broken_by[:] = [request.node.nodeid]
-    if time.monotonic() - _looked[0] > JUST_NOW:  # a fixture of a whole file came in between
+    if time.monotonic() > _counts_until[0]:  # a fixture of a whole file came in between
         _make_whole()
     yield
-    _make_whole()
-    _looked[:] = [time.monotonic()]
+    if _shares_its_look(request):
+        _counts_until[:] = [math.inf]
+    else:
+        _make_whole()
+        _counts_until[:] = [time.monotonic() + JUST_NOW]
     _broken_by.clear()
+
+
+def _shares_its_look(request: pytest.FixtureRequest) -> bool:
+    """Tell whether the next test is of the same file, and both are marked as harmless."""
+    at = request.session.items.index(request.node)
+    pair = request.session.items[at : at + 2]
+    return len(pair) > 1 and all(
+        each.path == request.path and each.get_closest_marker("harmless") for each in pair
+    )
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -24,6 +24,8 @@ from tests.stack.support import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.harmless
+
 NODES = ("postgres1", "postgres2")
 ROLES = (
     "postgres",

@@ -63,6 +63,7 @@ def raw(request: bytes) -> tuple[int, str, bytes]:
     return int(lines[0].split()[1]), fields.get("content-type", ""), body
 
 
+@pytest.mark.harmless
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
@@ -96,6 +97,7 @@ DEEP = "[" * 100_000
 GOOD = {"email": "a@example.org", "name": "A"}
 
 
+@pytest.mark.harmless
 @pytest.mark.parametrize(
     "body",
     [
@@ -122,6 +124,7 @@ def test_hostile_bodies(body: bytes) -> None:
     assert answer.headers["content-type"] == PROBLEM
 
 
+@pytest.mark.harmless
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [

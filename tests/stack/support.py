@@ -155,10 +155,14 @@ def node_behind(port: int) -> str:
 
 def primary() -> str:
     """Return the primary's container, waiting until there is one."""
-    wait_until("a node that accepts writes", RESUME_LIMIT, cluster.find_primary)
-    name = cluster.find_primary()
-    assert name is not None
-    return name
+    found: list[str] = []
+
+    def there_is_one() -> bool:
+        found.extend(filter(None, [cluster.find_primary()]))
+        return bool(found)
+
+    wait_until("a node that accepts writes", RESUME_LIMIT, there_is_one)
+    return found[0]
 
 
 def other(node: str) -> str:

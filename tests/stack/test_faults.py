@@ -126,18 +126,6 @@ def test_keepalived_is_killed() -> None:
 
 
 @pytest.mark.parametrize("app", ["app1", "app2"])
-def test_an_app_is_killed(app: str) -> None:
-    """The other instance serves; only what the killed one had in hand may fail."""
-    with Writer(workers=4) as writer:
-        kill(app)
-        writer.await_writes()
-        start(app)
-        wait_until(f"{app} healthy", RESUME_LIMIT, lambda: _ready(app))
-    assert writer.lost() == set()
-    assert len(writer.failed) <= writer.workers
-
-
-@pytest.mark.parametrize("app", ["app1", "app2"])
 def test_an_app_is_stopped_in_an_orderly_way(app: str) -> None:
     """SIGTERM: it leaves rotation, finishes what it has, and no client notices."""
     with Writer() as writer:
@@ -165,16 +153,6 @@ def test_the_primary_is_stopped_in_an_orderly_way() -> None:
     assert left == "maintenance"
     start(old)
     wait_until("its return", REDUNDANT_LIMIT, is_redundant)
-
-
-def test_a_switchover_loses_nothing() -> None:
-    """A planned switchover under writes: nothing lost."""
-    old = primary()
-    with Writer() as writer:
-        operate.switchover()
-        writer.await_writes()
-    assert_kept(writer)
-    assert primary() != old
 
 
 def test_the_keeper_is_woken_when_promotion_is_done() -> None:

@@ -34,6 +34,11 @@ PASSWORDS = {
 CIPHER = "backup_cipher"
 """What the repository of backups is encrypted with, as long as there is one."""
 
+AUTHORITIES = tuple(
+    f"tls/{path}" for ca in ("nodes", "edge") for path in (f"keys/{ca}.key", f"{ca}/ca.crt")
+)
+"""The two CAs' keys and certificates. All other certificates are made with them."""
+
 STATS = "stats_password"
 STATS_USER = "holdfast"
 STATS_FILE = "stats_users"

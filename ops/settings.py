@@ -17,7 +17,7 @@ from ops.console import StackError, agree
 from ops.timing import DEADLINES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
     from pathlib import Path
 
 BITS = 24
@@ -74,6 +74,9 @@ CHOICES = {
 COMPOSE_PROFILES = {"three-nodes": ("NODES", "3"), "backup": ("BACKUP", "yes")}
 """What compose.yaml has on demand, and the setting with which it is there."""
 
+OF_THE_MACHINE = ("BIND_ADDRESS", *PORTS, *SUBNETS)
+"""Settings that another machine may have no place for: an export's are told there, not taken."""
+
 NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
@@ -114,7 +117,11 @@ def read(root: Path) -> dict[str, str]:
 
 def read_file(path: Path) -> dict[str, str]:
     """Return what a file of settings has; nothing when there is none."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return parse(path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+
+
+def parse(lines: Iterable[str]) -> dict[str, str]:
+    """Return what lines of a file of settings say."""
     pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
 

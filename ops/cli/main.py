@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 maintenance = Verbs("holdfast maintenance", "Take a data node out for work, and back.")
 
-WITHOUT_DOCKER = {"load", "psql"}
-"""Commands that only speak HTTP or SQL: they work in psql-client, too."""
+WITHOUT_DOCKER = {"load", "psql", "secrets export", "secrets import"}
+"""Commands that speak HTTP or SQL, which work in psql-client, too; those that have files alone."""
 
 Node = Annotated[str, Argument("A data node: postgres1, postgres2 ...", "NODE")]
 Rest = Annotated[list[str], Argument("Passed on as they are.", rest=True)]
@@ -45,7 +45,8 @@ class App(Verbs):
         with reported(as_json="--json" in arguments):
             settings.adopt(ROOT)
         name = arguments[0] if arguments else "--help"
-        needs = name in self.functions and name not in WITHOUT_DOCKER
+        called = {name, " ".join(arguments[:2])}
+        needs = name in self.functions and not called & WITHOUT_DOCKER
         if needs and not {"--help", "-h"} & set(arguments) and shutil.which("docker") is None:
             what = f"`holdfast {name}` drives containers; there is no docker here"
             do = "Run it on the stack's host, where `make up` brings Docker."

@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 
 PINNED = ROOT / "requirements" / "client.txt"
 WANTED = ("httpx", "rich", "uvloop")
+"""What drills and loads import."""
+
+FOR_EXPORTS = ("cryptography",)
 
 INSTALL_LIMIT = 300.0
 """Seconds to install them from a slow package index."""
 
 
-def need(arguments: Sequence[str]) -> None:
+def need(arguments: Sequence[str], wanted: Sequence[str] = ()) -> None:
     """Return where the packages can be imported; else do the command in a process that has them.
 
-    Raises StackError when they cannot be installed.
+    `wanted`: other ones than drills and loads want. Raises StackError when they cannot be
+    installed.
     """
-    if all(importlib.util.find_spec(name) for name in WANTED):
+    if all(importlib.util.find_spec(name) for name in wanted or WANTED):
         return
     python = _python()
     if Path(sys.executable) == python:
@@ -62,7 +66,7 @@ def _make(folder: Path, python: Path) -> None:
         subprocess.run([script, os.environ.get("BOOTSTRAP", "yes")], check=False, stdout=sys.stderr)
     steps = {
         f"virtual environment in {folder}": [sys.executable, "-m", "venv", "--clear", str(folder)],
-        "packages for drills and loads": [
+        "packages for drills, loads and exports": [
             *(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
             *("--require-hashes", "-r", str(PINNED)),
         ],

@@ -130,7 +130,7 @@ def test_packages_that_cannot_be_had_are_an_error(
     monkeypatch.setattr(packages, "ROOT", tmp_path)
     monkeypatch.setattr(packages, "PINNED", pinned)
     monkeypatch.setattr(packages, "WANTED", ("a_package_that_is_not_there",))
-    with pytest.raises(StackError, match="packages for drills and loads failed"):
+    with pytest.raises(StackError, match="packages for drills, loads and exports failed"):
         packages.need(["load"])
     assert not (tmp_path / ".holdfast" / "client" / "ready").exists()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

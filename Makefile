@@ -58,7 +58,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck --external-sources $(SCRIPTS)
 	$(BIN)/hadolint deploy/*/Dockerfile
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml deploy/compose/s3.yaml
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait

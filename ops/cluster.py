@@ -88,7 +88,12 @@ def docker(*arguments: str, limit: float = LIST_LIMIT) -> str:
     """
     try:
         done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, check=False, timeout=limit
+            ["docker", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=limit,
         )
     except subprocess.TimeoutExpired:
         what = f"docker {arguments[0]} did not answer within {limit:.0f} s"
@@ -104,7 +109,9 @@ def ask(member: str, *command: str) -> str:
     """Return what a command prints inside a container; nothing when it cannot run there."""
     full = ["docker", "exec", names.container(member), *command]
     try:
-        done = subprocess.run(full, capture_output=True, text=True, check=False, timeout=LOOK_LIMIT)
+        done = subprocess.run(
+            full, capture_output=True, text=True, errors="replace", check=False, timeout=LOOK_LIMIT
+        )
     except subprocess.TimeoutExpired:
         return ""
     return done.stdout if done.returncode == 0 else ""

@@ -180,6 +180,12 @@ def _backups(snapshot: Snapshot) -> Iterator[Problem]:
     if not saved.archives:
         what = "The primary fails to archive what is written: a restore would end before it."
         yield Problem(what, heading, names.command("./holdfast backup check"))
+    elif saved.gap:
+        what = (
+            f"The repository lacks WAL from {saved.gap} on: nothing after it can be restored "
+            "before there is another full backup, which takes itself."
+        )
+        yield Problem(what, heading, names.command("./holdfast backup run --full"))
     if saved.failed:
         run = names.command("./holdfast backup run")
         yield Problem(f"The last backup ({saved.failed}) failed.", heading, run)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ops import tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 PASSWORDS = {
@@ -39,10 +40,19 @@ AUTHORITIES = tuple(
 )
 """The two CAs' keys and certificates. All other certificates are made with them."""
 
+S3_SECRET = "backup_s3_secret"  # noqa: S105 - a file's name
+S3_CA = "backup_s3_ca"
+S3_FILES = (S3_SECRET, S3_CA)
+"""Of a repository in S3 (ops/s3.py): the access key's secret, and the CAs of its endpoint. Empty
+where there is none."""
+
 STATS = "stats_password"
 STATS_USER = "holdfast"
 STATS_FILE = "stats_users"
 """What nginx compares the password with."""
+
+MOUNTED = (*PASSWORDS, CIPHER, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
+"""What several containers have; those of S3 are mounted by one, which has a digest of its own."""
 
 RANDOM_BYTES = 24
 
@@ -71,10 +81,11 @@ class SecretFiles:
         """Make what is missing; what is there stays."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
-        for name in (*PASSWORDS, CIPHER):
+        for name in (*PASSWORDS, CIPHER, *S3_FILES):
             path = self.folder / name
             if not path.exists():
-                path.write_text(secrets.token_urlsafe(RANDOM_BYTES))
+                given = name in S3_FILES
+                path.write_text("" if given else secrets.token_urlsafe(RANDOM_BYTES))
             _hand_over(path)
         self._make_stats_password()
         self._make_tokens()
@@ -126,10 +137,24 @@ class SecretFiles:
         if name == STATS:
             _overwrite(self.folder / STATS_FILE, _user_line(new))
 
-    def digest(self) -> str:
+    def read(self, name: str) -> str:
+        """Return what is in a file; nothing where there is none."""
+        path = self.folder / name
+        return path.read_text() if path.exists() else ""
+
+    def put(self, name: str, content: str) -> None:
+        """Have a file say this: by another file, so that its container is made anew (`digest`)."""
+        path = self.folder / name
+        if self.read(name) != content:
+            new = path.with_name(f"{name}.new")
+            new.touch(mode=0o600)
+            new.write_text(content)
+            _hand_over(new)
+            new.replace(path)
+
+    def digest(self, names: Iterable[str] = MOUNTED) -> str:
         """Return what tells the files that are mounted from others; nothing of what is in them."""
         together = hashlib.sha256()
-        names = (*PASSWORDS, CIPHER, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
         for path in (self.folder / name for name in names):
             together.update(f"{path.resolve()} {path.stat().st_ino}\n".encode())
         return together.hexdigest()[:12]

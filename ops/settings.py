@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from ops import names
+from ops import names, s3
 from ops.console import StackError, agree
 from ops.timing import DEADLINES
 
@@ -71,8 +71,8 @@ CHOICES = {
 }
 """Settings that have one of a few values."""
 
-COMPOSE_PROFILES = {"three-nodes": ("NODES", "3"), "backup": ("BACKUP", "yes")}
-"""What compose.yaml has on demand, and the setting with which it is there."""
+COMPOSE_PROFILES = {"three-nodes": ("NODES", "3", "2"), "backup": ("BACKUP", "yes", "yes")}
+"""What compose.yaml has only with a setting: which one, its value then, its value by default."""
 
 OF_THE_MACHINE = ("BIND_ADDRESS", *PORTS, *SUBNETS)
 """Settings that another machine may have no place for: an export's are told there, not taken."""
@@ -82,7 +82,7 @@ NAMES = (
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
     *("LOG_LEVEL", "CERTIFICATE_SECONDS", "CA_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST"),
     *("AUDIT_RETENTION", "APP_LOG_FILES", "WORKERS", *PORTS, *SUBNETS),
-    *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP"),
+    *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 
@@ -102,7 +102,16 @@ class Loosened:
 def compose_profiles(environment: Mapping[str, str]) -> str:
     """Return what is there on demand with these settings, as Compose takes it."""
     wanted = COMPOSE_PROFILES.items()
-    return ",".join(each for each, (name, value) in wanted if environment.get(name) == value)
+    return ",".join(
+        each
+        for each, (name, value, default) in wanted
+        if (environment.get(name) or default) == value
+    )
+
+
+def has_backups(environment: Mapping[str, str]) -> bool:
+    """Tell whether a stack with these settings has a repository of backups."""
+    return (environment.get("BACKUP") or "yes") == "yes"
 
 
 def file(root: Path) -> Path:

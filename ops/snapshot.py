@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from ops import backups, certificates, cluster, tokens
+from ops import certificates, cluster, tokens
+from ops.backups import repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ class Snapshot:
     sizes: Sizes | None = None
     tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
-    backups: backups.Reach | None = None  # None: the stack has no repository
+    backups: repository.Reach | None = None  # None: the stack has no repository
 
     @property
     def updated(self) -> datetime | None:
@@ -184,7 +185,7 @@ def take() -> Snapshot:
         sizes = pool.submit(_sizes, accepting[0]) if accepting else None
         saved = None
         if any(container.name == cluster.REPOSITORY for container in containers):
-            saved = pool.submit(backups.reach, accepting[0] if accepting else None)
+            saved = pool.submit(repository.reach, accepting[0] if accepting else None)
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
         servers = pool.submit(_servers, holder) if holder else None
         nodes = [

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import (
-    backups,
     cluster,
     farewell,
     firewall,
@@ -22,14 +21,15 @@ from ops import (
     preflight,
     removal,
     rollout,
-    scratch,
+    s3,
     settings,
     slots,
     waiting,
 )
+from ops.backups import marks, replacement, repository, scratch
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host, moment
-from ops.secret_files import SecretFiles
+from ops.secret_files import S3_FILES, SecretFiles
 from ops.timing import deadline
 
 if TYPE_CHECKING:
@@ -63,16 +63,19 @@ class Stack:
 
     # ------------------------------------------------------------------ verbs
 
-    def up(self) -> None:
+    def up(self, fill: Callable[[Stack], object] = lambda _: None) -> None:
         """From whatever state the machine is in to a stack that answers.
+
+        `fill` is called when everything can be made, and before anything starts.
 
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
         self._prepare()
+        fill(self)
         self._start()
-        if self.environment.get("BACKUP") != "yes":
-            backups.leave()
+        if not settings.has_backups(self.environment):
+            repository.leave()
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
@@ -101,11 +104,18 @@ class Stack:
         title = f"Replacing {names.container(member)}"
         self._compose(title, "up", "--detach", "--no-deps", member, limit=STOP_LIMIT)
 
+    def create(self, *members: str) -> None:
+        """Make members' containers and volumes, and start nothing."""
+        self._copies_only.touch()  # Docker mounts what is there
+        options = ("--no-start", "--no-deps")
+        self._compose("Creating containers", "up", *options, *members, limit=STOP_LIMIT)
+
     def _prepare(self, updated: str = "") -> None:
         """Do all that comes before containers; `updated`: images have packages of then, if said."""
         kept = settings.read(self.root)
         chosen = {**kept, **os.environ}
         settings.check()
+        s3.check(chosen, self.secrets)
         self._settle_settings()
         settings.confirm(settings.loosened(kept, self.environment))
         if self.secrets.exist:  # else there is no audit yet
@@ -117,11 +127,15 @@ class Stack:
         preflight.check()
         settings.keep(self.root, chosen)
         self.secrets.make()
+        s3.keep(chosen, self.secrets)
         ownership.claim(self.root)
         self.environment["UPDATED"] = updated or self.host.updated()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
+        self.environment["BACKUP_S3_DIGEST"] = self.secrets.digest(S3_FILES)
+        if settings.has_backups(self.environment):
+            marks.before_migrating(self.root / "alembic" / "versions")
         legacy.leave(self._take_down)  # which releases the rule
         firewall.shut(self.host.scripts / "firewall.nft", str(settings.subnet("EDGE_SUBNET")))
 
@@ -231,6 +245,7 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
+        scratch.remove(replacement.MEMBER)  # of a restore that was killed: it holds a node's volume
         self._copies_only.write_text("yes\n" if ownership.first_is_lost() else "")
         show = waiting.changes()
         try:
@@ -248,8 +263,9 @@ class Stack:
         """Remove all that the stack is on the engine, and its secrets; ask before."""
         ownership.require(self.root)
         removal.confirm()
-        scratch.remove()  # a copy of the data, which holds the repository's volume
-        scratch.remove(scratch.CHECKED)
+        # Copies of the data, which hold the repository's volume.
+        for member in (scratch.MEMBER, scratch.CHECKED, replacement.MEMBER):
+            scratch.remove(member)
         self._take_down("Stopping the stack, removing its data", "--volumes")
         ownership.release()
         self.secrets.remove()
@@ -275,8 +291,10 @@ class Stack:
     def _command(self, *arguments: str, project: str = "") -> list[str]:
         # All that Compose is told is in the environment: a file would be the first stack's.
         fixed = ["--env-file", os.devnull, "--project-name", project or names.stack()]
-        file = ["--progress", "plain", "--file", str(self.compose_file)]
-        return ["docker", "compose", *file, *fixed, *arguments]
+        files = ["--progress", "plain", "--file", str(self.compose_file)]
+        if arguments[0] == "down" or s3.is_meant(self.environment):  # what is there goes
+            files += ["--file", str(self.compose_file.with_name("s3.yaml"))]
+        return ["docker", "compose", *files, *fixed, *arguments]
 
     def _compose(
         self,

@@ -13,8 +13,9 @@ from ops.cli import packages
 from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import Table, drawn, show
 from ops.cli.verbs import Argument, Option
-from ops.console import StackError
+from ops.console import StackError, agree
 from ops.drills.faults import FAULTS, Fault
+from ops.drills.ways import WAYS
 from ops.load.plan import Plan
 
 WORDS = {
@@ -22,7 +23,10 @@ WORDS = {
     "all": "each drill once, and a table",
     "random": "a soak: drawn drills under one load",
     "controls": "take guarantees away, and see the checker find what is lost",
+    "recoveries": "each way back from the backups once, and a table",
 }
+
+DATA = "The stack's data become those of a drill, more than once: what else is written is lost."
 
 What = Annotated[list[str], Argument("Drills, or one of the words below.", "NAME")]
 
@@ -44,6 +48,8 @@ def drill(
 ) -> None:
     """Break the stack under load, and judge what became of it. Exit code 3 if a promise broke.
 
+    Recoveries need a repository of backups, and replace what the stack has: they ask first.
+
     Where the service asks for a token (ACCESS=writes, ACCESS=all), put one into HOLDFAST_TOKEN:
     HOLDFAST_TOKEN=$(./holdfast access add drill --scope read --scope write) ./holdfast drill all
     """
@@ -64,6 +70,11 @@ def drill(
         kept = drilled.Kept(keep, markdown)
         if what == ["random"]:
             drilled.soaked(plan, minutes, seed, kept, as_json=as_json)
+        elif what == ["recoveries"] or set(names) & set(WAYS):
+            from ops.cli import recovered  # noqa: PLC0415 - as above
+
+            agree(DATA, "Say so with YES=1, on a stack whose data are nobody's.")
+            recovered.each(names or list(WAYS), plan, kept, as_json=as_json)
         else:
             faults = [_lasting(FAULTS[name], hold) for name in names]
             drilled.each(faults, plan, runs, kept, as_json=as_json)
@@ -75,9 +86,13 @@ def _lasting(fault: Fault, hold: float | None) -> Fault:
 
 def _table() -> Table:
     table = Table("drill", "what happens")
-    for name, fault in FAULTS.items():
-        table.add_row(name, fault.summary)
+    for name, summary in _there_are().items():
+        table.add_row(name, summary)
     return table
+
+
+def _there_are() -> dict[str, str]:
+    return {name: fault.summary for name, fault in FAULTS.items()} | WAYS
 
 
 def _epilog() -> str:
@@ -89,7 +104,7 @@ def _epilog() -> str:
 
 def _list(*, as_json: bool) -> None:
     if as_json:
-        print_json({name: fault.summary for name, fault in FAULTS.items()})
+        print_json(_there_are())
     else:
         show(_table())
 
@@ -103,8 +118,10 @@ def named(what: list[str]) -> list[str]:
     for name in what:
         if name in WORDS:
             raise StackError(f"{name!r} stands alone; `holdfast drill {name}`")
-        if name not in FAULTS:
+        if name not in _there_are():
             raise StackError(f"there is no drill {name!r}; `holdfast drill list` names them")
+    if 0 < len(set(what) & set(WAYS)) < len(set(what)):
+        raise StackError("faults and recoveries are judged apart: say one kind at a time")
     return what
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops import machine, names
+from ops import cluster, machine, names
 from ops.cli.output import Exit, fail, print_json
 from ops.cli.plain import Table, Text, show
 from ops.console import StackError
-from ops.drills import controls, runner
+from ops.drills import backup_controls, controls, runner
 from ops.drills import markdown as as_text
 from ops.drills.summary import by_fault
 from ops.load.plan import new_prefix
@@ -82,8 +82,9 @@ def _ok(drills: list[Drill], not_run: list[str]) -> bool:
 def controlled(plan: Plan, *, as_json: bool) -> None:
     """Run the negative controls."""
     found = []
-    for control in controls.CONTROLS:
-        one = control(_fresh(plan))
+    there = any(each.name == cluster.REPOSITORY for each in cluster.containers())
+    for control in (*controls.CONTROLS, *(backup_controls.CONTROLS if there else ())):
+        one = control(fresh(plan))
         found.append(one)
         if not as_json:
             verdict, style = ("as it must be", "green") if one.ok else ("WRONG", "bold red")
@@ -105,7 +106,7 @@ def each(faults: Sequence[Fault], plan: Plan, runs: int, kept: Kept, *, as_json:
             if not as_json:
                 show(f"{fault.name}, run {number + 1} of {runs}: {fault.summary}")
             try:
-                one = runner.run_one(fault, _fresh(plan), kept.new(fault.name), lacks)
+                one = runner.run_one(fault, fresh(plan), kept.new(fault.name), lacks)
             except StackError as error:
                 not_run.append(f"{fault.name}, run {number + 1}: {error}")
                 fail(not_run[-1], as_json=False)
@@ -152,7 +153,7 @@ def _page(drills: list[Drill], not_run: list[str], lacks: Sequence[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _fresh(plan: Plan) -> Plan:
+def fresh(plan: Plan) -> Plan:
     """Return the same load for entities of its own."""
     return replace(plan, prefix=new_prefix())
 

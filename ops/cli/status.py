@@ -18,7 +18,7 @@ from ops.diagnosis import RUNBOOK, Problem, diagnose
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ops.backups import Reach
+    from ops.backups.repository import Reach
     from ops.snapshot import Node, Sizes, Snapshot
 
 WIDTH = 80

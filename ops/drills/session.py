@@ -44,6 +44,7 @@ CARELESS = Behaviour(keyed=False, retries=True, reckless=True)
 
 CLIENTS: Mapping[str, Behaviour] = {"plain": PLAIN, "careful": CAREFUL}
 
+THROUGH_PROXY = ("psql", "-qAt", "-c")
 ROWS = "SELECT json_build_array(email, name, version) FROM users WHERE starts_with(email, '{}-')"
 
 
@@ -162,8 +163,12 @@ class Session:
         return {name: run.stop() for name, run in self._runs.items()}
 
 
-def rows(prefix: str) -> list[Row]:
-    """Return what the primary's database has of one client's entities. Raises StackError."""
-    asked = ("psql", "-qAt", "-c", ROWS.format(prefix))
-    there = docker("exec", names.container(cluster.CLIENT), *asked)
+def rows(prefix: str, container: str | None = None) -> list[Row]:
+    """Return what the primary's database has of one client's entities, or a container's own.
+
+    Raises StackError.
+    """
+    own = ("psql", "--no-psqlrc", "-qAt", "-d", "holdfast", "-c")
+    asked = (container, *own) if container else (names.container(cluster.CLIENT), *THROUGH_PROXY)
+    there = docker("exec", *asked, ROWS.format(prefix))
     return [Row(*json.loads(line)) for line in there.splitlines()]

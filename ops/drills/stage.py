@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from ops import names
-from ops.cluster import APPS
+from ops.cluster import APPS, REPOSITORY
 from ops.console import StackError
 from ops.drills import volume
 
@@ -46,6 +46,10 @@ STALL = "kill -STOP -1; sleep {seconds}; kill -CONT -1"
 """To all that are seen from there but PID 1, which only waits, and the shell itself."""
 
 LOOPBACK = "lo"
+
+PGBACKREST_CONFIG = "/tmp/pgbackrest.conf"  # noqa: S108 - the container's own
+REPOSITORY_FOLDER = "/var/lib/pgbackrest"
+QUEUE = "archive-push-queue-max"
 
 MEND = f"nft delete table netdev {CUT_TABLE}"
 
@@ -201,7 +205,8 @@ class Stage:
         self._undo(f"{member} started", lambda: docker("start", container))
         self.mark(f"{member} killed, its data removed", "fault")
         docker("kill", container)
-        volume.inside(member, "find . -mindepth 1 -delete", docker)
+        folder = REPOSITORY_FOLDER if member == REPOSITORY else volume.HOME
+        volume.inside(member, "find . -mindepth 1 -delete", docker, folder)
         docker("start", container)
 
     def damage(self, node: str) -> None:
@@ -215,6 +220,14 @@ class Stage:
         self.mark(f"{node} on a small volume", "event")
         volume.bound(node, docker)
 
+    def bound_archiving(self, node: str) -> None:
+        """Have a node drop what it cannot archive soon; mended by its own bound, or its restart."""
+        container = names.container(node)
+        bound = docker("exec", container, "sed", "-n", f"s/^{QUEUE}=//p", PGBACKREST_CONFIG).strip()
+        self._undo(f"{node} keeps what it cannot archive", lambda: _bound(container, bound))
+        self.mark(f"{node} drops what it cannot archive", "event")
+        _bound(container, "48MB")
+
     def fill(self, node: str) -> None:
         """Fill a small volume to the last byte; mended by making room."""
         self._undo(f"room on the volume of {node}", lambda: volume.make_room(node, docker))
@@ -227,6 +240,11 @@ class Stage:
             mending()
 
         self._undos.callback(mend)
+
+
+def _bound(container: str, most: str) -> None:
+    line = f"s/^{QUEUE}=.*/{QUEUE}={most}/"
+    docker("exec", container, "sed", "--in-place", line, PGBACKREST_CONFIG)
 
 
 def _thaw(container: str) -> None:

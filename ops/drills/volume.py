@@ -84,11 +84,11 @@ def unbound(node: str, docker: Docker) -> None:
     _in_maintenance(node, docker, UNBOUND)
 
 
-def inside(node: str, script: str, docker: Docker) -> None:
-    """Run a shell script in the volume of a container that is down."""
+def inside(node: str, script: str, docker: Docker, folder: str = HOME) -> None:
+    """Run a shell script in the volume, mounted at `folder`, of a container that is down."""
     docker(
         "run", "--rm", "--volumes-from", names.container(node), "--network", "none",
-        "--workdir", HOME, "--entrypoint", "sh", IMAGE, "-ec", script,
+        "--workdir", folder, "--entrypoint", "sh", IMAGE, "-ec", script,
     )  # fmt: skip
 
 

@@ -8,7 +8,12 @@ import subprocess
 from pathlib import Path
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-TOGETHER = ("shell/loops.sh", "postgres/bin/common.sh", "postgres/bin/heal.sh")
+TOGETHER = (
+    "shell/loops.sh",
+    "postgres/bin/common.sh",
+    "postgres/bin/heal.sh",
+    "postgres/bin/pgbackrest.sh",
+)
 """What an image has in one folder (deploy/postgres/Dockerfile)."""
 
 LIMIT = 20.0  # seconds, for a script of less than two

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ops import s3
+from ops.secret_files import S3_FILES
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose" / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -178,3 +181,35 @@ def test_what_is_replaced_is_in_a_folder() -> None:
     """A mounted file would go on being the old one."""
     alone = (".crt", ".pem", "access_tokens")
     assert not [file for file in SECRET_FILES if file.endswith(alone)]
+
+
+# ---------------------------------------------------------------- with a repository in S3
+S3 = yaml.safe_load((ROOT / "deploy" / "compose" / "s3.yaml").read_text())
+REPOSITORY: dict[str, Any] = S3["services"]["backup"]
+
+
+def test_s3_is_of_the_repository_alone() -> None:
+    """It gets a way out, two files and what it is told; nobody else gets anything."""
+    assert set(S3["services"]) == {"backup"}
+    assert set(REPOSITORY) == {"environment", "secrets", "labels", "networks"}
+    assert set(S3["secrets"]) == set(REPOSITORY["secrets"]) == set(S3_FILES)
+    assert not set(S3_FILES) & set(COMPOSE["secrets"])
+    assert set(S3["networks"]) == set(REPOSITORY["networks"]) == {"outside"}
+    assert "outside" not in COMPOSE["networks"]
+    assert "ports" not in REPOSITORY
+
+
+def test_the_bucket_is_said_without_its_secret() -> None:
+    """All that is kept, and what follows from the stack's name."""
+    told = REPOSITORY["environment"]
+    assert not [name for name in told if SECRET.search(name)]
+    assert {name: told[name] for name in s3.SETTINGS} == {
+        name: f"${{{name}:-}}" for name in s3.SETTINGS
+    }
+    assert told["BACKUP_S3_PATH"] == "/${CONTAINER_PREFIX:-}holdfast"
+
+
+def test_the_repository_answers_in_the_nodes_network_alone() -> None:
+    """There it has its address; nobody is to come in by the way out."""
+    address = SERVICES["backup"]["networks"]["database"]["ipv4_address"]
+    assert REPOSITORY["environment"]["LISTEN_ADDRESS"] == address

@@ -5,6 +5,8 @@
 copy_anew=$HOME/copy-anew # says why this node's data is to be replaced by a copy of the primary's
 failed_lives=$HOME/failed-lives # of this container, in a row
 lead=$HOME/lead # there from an operator's word until it is done
+led=$HOME/led   # what it said, then: a restore that is said again knows that it was done
+only_copies=$HOME/only-copies # this volume had the cluster's data: it never begins another cluster
 # Nothing is known of a monitor whose numbers still begin at 1 (monitor.sql).
 is_set_up="(SELECT seqstart FROM pg_sequence WHERE seqrelid = 'pgautofailover.node_nodeid_seq'::regclass) > 1"
 aside=$HOME/damaged       # what was there before the last copy, if there was room
@@ -100,6 +102,7 @@ another_primary() {
 clear_for_copy() {
     [ -e "$copy_anew" ] || return 0
     local reason size free=0
+    touch "$only_copies"
     reason=$(cat "$copy_anew")
     if [ "$reason" = "given up" ]; then aside=$HOME/given-up-$(date -u +%Y%m%dT%H%M%SZ); else rm -rf "$aside"; fi
     if [ -e "$PGDATA" ]; then
@@ -123,23 +126,39 @@ clear_for_copy() {
 # ---------------------------------------------------------------- a monitor that lost its data while no node ran
 # Nobody knows who was the primary, and a stale one must not be taken for it: a person says
 # (`holdfast failover --accept-loss`, which reads what each node has and makes the file `lead`). The others copy it.
-nobody_is_known() {
-    [ "$(ask_monitor "SELECT count(*) FROM pgautofailover.node HAVING $is_set_up")" = 0 ]
+# Prints how many nodes the monitor knows beside this one, and whether it knows this one. Fails where it does not say.
+who_is_known() {
+    ask_monitor "SELECT count(*) FILTER (WHERE nodename <> :'node') || ' ' || count(*) FILTER (WHERE nodename = :'node')
+        FROM pgautofailover.node HAVING $is_set_up" | grep .
 }
 await_a_leader() {
+    local known
     rm -f /tmp/leaderless
     trap 'exit 0' TERM INT
-    while [ -e "$created" ] && nobody_is_known; do
+    while [ -e "$created" ] && [ ! -e "$copy_anew" ]; do
+        known=$(who_is_known) || known=
         if [ -e "$lead" ]; then
-            take_the_lead
-            break
+            case $known in
+            '')
+                [ -e /tmp/leaderless ] || log "to be the primary: waiting for the monitor"
+                touch /tmp/leaderless # empty: no person is waited for
+                ;;
+            "0 "*)
+                take_the_lead
+                break
+                ;;
+            *) break ;; # another one registered before
+            esac
+        else
+            [ "$known" = "0 0" ] || break
+            [ -e /tmp/leaderless ] || log "the monitor knows no node, and this one cannot know whether it was the primary:" \
+                "\`holdfast failover $NODE_NAME --accept-loss\` makes it the primary as it is"
+            echo yes >/tmp/leaderless
         fi
-        [ -e /tmp/leaderless ] || log "the monitor knows no node, and this one cannot know whether it was the primary:" \
-            "\`holdfast failover $NODE_NAME --accept-loss\` makes it the primary as it is"
-        echo yes >/tmp/leaderless
         pause 1
     done
     trap - TERM INT
+    [ ! -s "$lead" ] || mv "$lead" "$led"
     rm -f "$lead" /tmp/leaderless
 }
 # A standby is promoted first, out of anybody's reach: what it writes from now on is on a timeline of its own.
@@ -152,6 +171,7 @@ take_the_lead() {
         pg_ctl --silent --pgdata "$PGDATA" --wait --timeout 60 promote
         pg_ctl --silent --pgdata "$PGDATA" --wait --timeout 60 --mode fast stop
     fi
+    of_this_node 'pgautofailover.remove_node(nodehost, nodeport, true)' >/dev/null # killed before it was done
     rm -rf "$HOME/.config" "$HOME/.local"
     register_postgres
 }

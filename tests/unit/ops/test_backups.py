@@ -1,14 +1,16 @@
-"""ops.backups and ops.scratch: what pgBackRest says, and what it is told."""
+"""ops.backups: what pgBackRest says, and what it is told."""
 
 from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 
-from ops import backups, cluster, scratch
+from ops import cluster
+from ops.backups import archiving, marks, points, repository
 from ops.console import StackError
 
 INFO = [
@@ -21,6 +23,10 @@ INFO = [
                 "error": False,
                 "timestamp": {"start": 1795852800, "stop": 1795852810},
                 "lsn": {"start": "0/4000028", "stop": "0/4000120"},
+                "archive": {
+                    "start": "000000010000000000000004",
+                    "stop": "000000010000000000000004",
+                },
                 "info": {"size": 31000000, "delta": 31000000, "repository": {"delta": 4100000}},
             },
             {
@@ -29,6 +35,11 @@ INFO = [
                 "error": True,
                 "timestamp": {"start": 1795939200, "stop": 1795939203},
                 "lsn": {"start": "1/6000028", "stop": "1/6000120"},
+                "archive": {
+                    "start": "0000000A0000000100000006",
+                    "stop": "0000000A0000000100000006",
+                },
+                "annotation": {"mark.before-0015": "1/7000148 1795940000", "other": "x"},
                 "info": {"size": 32000000, "delta": 900000, "repository": {"delta": 130000}},
             },
         ],
@@ -38,17 +49,17 @@ INFO = [
 
 
 @pytest.fixture
-def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+def repository_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """A running one, with what INFO has in it."""
     running = cluster.Container(cluster.REPOSITORY, "running", "Up (healthy)")
     monkeypatch.setattr(cluster, "containers", lambda: [running])
     monkeypatch.setattr(cluster, "docker", lambda *_: json.dumps(INFO))
 
 
-@pytest.mark.usefixtures("repository")
+@pytest.mark.usefixtures("repository_with_two")
 def test_backups_are_read() -> None:
     """In order; of a block backup, what it takes is its delta; damaged pages are said."""
-    full, diff = backups.backups()
+    full, diff = repository.backups()
     assert (full.kind, full.size, full.stored, full.sound) == ("full", 31000000, 4100000, True)
     assert (diff.kind, diff.stored, diff.sound) == ("diff", 130000, False)
     assert diff.ended == 1795939203
@@ -57,9 +68,26 @@ def test_backups_are_read() -> None:
 @pytest.mark.parametrize("said", ["[]", '[{"name": "holdfast", "status": {"code": 1}}]'])
 def test_a_repository_without_backups(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the stanza is made, and before the first backup is done."""
-    monkeypatch.setattr(backups, "container", lambda: "backup")
+    monkeypatch.setattr(repository, "container", lambda: "backup")
     monkeypatch.setattr(cluster, "docker", lambda *_: said)
-    assert backups.backups() == []
+    assert repository.backups() == []
+
+
+UNREADABLE = (
+    '[{"name": "holdfast", "backup": [], "archive": [], "repo": [{"key": 1, "status":'
+    ' {"code": 99, "message": "[HostConnectError] no\x02 way\nA hint"}}]}]'
+)
+"""As it is said where the repository does not answer, or what it says cannot be decrypted."""
+
+
+def test_a_repository_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is not one without backups; bytes that are no text do not stop `status`."""
+    monkeypatch.setattr(repository, "container", lambda: "backup")
+    monkeypatch.setattr(cluster, "docker", lambda *_: UNREADABLE)
+    with pytest.raises(StackError, match=r"cannot be read: \[HostConnectError\] no\x02 way$"):
+        repository.backups()
+    monkeypatch.setattr(cluster, "ask", lambda *_: UNREADABLE)
+    assert repository.reach(None).newest is None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +103,7 @@ def test_no_repository_says_what_to_do(
     """Where there is none, or it is down."""
     monkeypatch.setattr(cluster, "containers", lambda: there)
     with pytest.raises(StackError, match=command):
-        backups.container()
+        repository.container()
 
 
 @pytest.mark.parametrize(
@@ -92,66 +120,156 @@ def test_no_repository_says_what_to_do(
 )
 def test_what_is_archived(last: str | None, *, reaches: bool) -> None:
     """Names of segments are in order, those of a later timeline behind those of an earlier one."""
-    assert backups._reaches(last, "000000020000000000000005") is reaches
+    assert archiving.reaches(last, "000000020000000000000005") is reaches
+
+
+MARKED = repository.Mark("before-0015", "1/7000148", 1795940000)
+
+
+def backup(label: str, ended: float, lsn: str, *marks: repository.Mark) -> repository.Backup:
+    """Return one with only what a target is found by."""
+    return repository.Backup(
+        label, "full", ended, ended, lsn, 0, 0, sound=True, timeline=1, marks=marks
+    )
+
+
+BACKUPS = [
+    backup("20261128-080000F", 1795852810, "0/4000120"),
+    backup("20261129-080000F", 1795939203, "1/6000120", MARKED),
+    backup("20261129-090000F", 1795942803, "1/8000120"),
+]
 
 
 @pytest.mark.parametrize(
     ("said", "meant"),
     [
-        ("latest", ("default", "")),
-        ("0/5000148", ("lsn", "0/5000148")),
-        ("a/ff", ("lsn", "A/FF")),
-        ("2026-11-28T09:30:00Z", ("time", "2026-11-28 09:30:00.000000+00")),
-        ("2026-11-28 09:30:00.25", ("time", "2026-11-28 09:30:00.250000+00")),
-        ("2026-11-28T10:30+01:00", ("time", "2026-11-28 09:30:00.000000+00")),
-        ("2026-11-28", ("time", "2026-11-28 00:00:00.000000+00")),
+        ("latest", ("default", "", "20261129-090000F")),
+        ("0/5000148", ("lsn", "0/5000148", "20261128-080000F")),
+        ("a/ff", ("lsn", "A/FF", "20261129-090000F")),
+        ("2026-11-28T09:30:00Z", ("time", "2026-11-28 09:30:00.000000+00", "20261128-080000F")),
+        ("2026-11-28 09:30:00.25", ("time", "2026-11-28 09:30:00.250000+00", "20261128-080000F")),
+        ("2026-11-29T09:00+01:00", ("time", "2026-11-29 08:00:00.000000+00", "20261128-080000F")),
+        ("2026-11-29T08:00:04", ("time", "2026-11-29 08:00:04.000000+00", "20261129-080000F")),
+        ("before-0015", ("name", "before-0015.1795940000", "20261129-080000F")),
     ],
 )
-def test_points_in_time(said: str, meant: tuple[str, str]) -> None:
-    """As pgBackRest takes them; a time without an offset is UTC."""
-    assert scratch.target(said) == scratch.Target(*meant)
+def test_points_in_time(said: str, meant: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pgBackRest takes them, with the newest backup before; a time without an offset is UTC."""
+    monkeypatch.setattr(points, "datetime", Later)
+    assert points.find(said, BACKUPS).words == meant
+
+
+class Later(datetime):
+    """A clock by which the moments of these tests have been."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        """Return a moment after them."""
+        return cls(2026, 12, 1, tzinfo=tz)
 
 
 @pytest.mark.parametrize("said", ["", "yesterday", "0/", "2026-13-01", "09:30", "0/5000148; x"])
 def test_what_is_no_point_in_time(said: str) -> None:
     """Said with an example of each kind."""
-    with pytest.raises(StackError, match=r"`latest`, an LSN such as .*, or a time such"):
-        scratch.target(said)
+    with pytest.raises(StackError, match=r"`latest`, a mark .*, an LSN such as .*, or a time such"):
+        points.find(said, BACKUPS)
 
 
 def test_what_is_yet_to_come() -> None:
     """Cannot be restored."""
     later = datetime.now(UTC) + timedelta(minutes=1)
     with pytest.raises(StackError, match="yet to come"):
-        scratch.target(later.isoformat())
+        points.find(later.isoformat(), BACKUPS)
 
 
-@pytest.mark.usefixtures("repository")
 @pytest.mark.parametrize(
-    ("kind", "value", "covered"),
+    ("said", "covered"),
     [
-        ("default", "", True),
-        ("time", "2026-11-28 08:00:09.999999+00", False),
-        ("time", "2026-11-28 08:00:10.999999+00", False),  # in the second in which it ended
-        ("time", "2026-11-28 08:00:11+00", True),
-        ("lsn", "0/400011F", False),
-        ("lsn", "0/4000120", True),
-        ("lsn", "1/0", True),
+        ("latest", True),
+        ("2026-11-28T08:00:09.999999Z", False),
+        ("2026-11-28T08:00:10.999999Z", False),  # in the second in which it ended
+        ("2026-11-28T08:00:11Z", True),
+        ("0/400011F", False),
+        ("0/4000120", True),
+        ("1/0", True),
     ],
 )
-def test_before_the_oldest_backup(kind: str, value: str, *, covered: bool) -> None:
+def test_before_the_oldest_backup(
+    said: str, *, covered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Said before anything is done, with what can be restored."""
+    monkeypatch.setattr(points, "datetime", Later)
     outcome = nullcontext()
     if not covered:
         outcome = pytest.raises(StackError, match="is of 2026-11-28 08:00:10 UTC, 0/4000120")
     with outcome:
-        scratch.require_covered(scratch.Target(kind, value), backups.backups())
+        points.find(said, BACKUPS)
 
 
 def test_without_any_backup() -> None:
     """Said with what takes one."""
-    with pytest.raises(StackError, match="backup run"):
-        scratch.require_covered(scratch.Target("default"), [])
+    with pytest.raises(StackError, match="backup run --full"):
+        points.find("latest", [])
+
+
+LISTING = """archive.info
+17-1/00000002.history
+17-1/0000000100000000/000000010000000000000004-0a1b.zst
+17-1/0000000100000001/000000010000000100000006-0a1b.zst
+17-1/0000000A00000001/0000000A0000000100000006-0a1b.zst
+"""
+LEFT = "1\t{}\tno recovery target specified\n\n2\t1/5000000\tno recovery target specified\n"
+
+
+@pytest.mark.parametrize(
+    ("listing", "history", "kinds"),
+    [
+        ("archive.info\n", "", ["full", "diff"]),
+        (f"{LISTING}17-1/0000000A.history\n", LEFT.format("0/4000120"), ["full", "diff"]),
+        (f"{LISTING}17-1/0000000A.history\n", LEFT.format("0/400011F"), ["diff"]),
+        (f"{LISTING}17-1/0000000B.history\n", LEFT.format("0/5000000"), ["full"]),
+        (f"{LISTING}17-1/0000000B.history\n", LEFT.format("0/4000000"), []),
+        (LISTING, "", ["diff"]),  # what began timeline 10 was never archived
+    ],
+)
+def test_backups_that_lead_on(
+    listing: str, history: str, kinds: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of timelines that led to the newest, as far as these were left after the backup."""
+
+    def docker(*words: str) -> str:
+        if "repo-ls" in words:
+            return listing
+        return history if "repo-get" in words else json.dumps(INFO)
+
+    monkeypatch.setattr(repository, "container", lambda: "backup")
+    monkeypatch.setattr(cluster, "docker", docker)
+    assert [each.kind for each in repository.usable()] == kinds
+
+
+@pytest.mark.usefixtures("repository_with_two")
+def test_marks_are_read() -> None:
+    """From the annotations of the backup that they were set after; others stay out."""
+    full, diff = repository.backups()
+    assert (full.marks, diff.marks) == ((), (MARKED,))
+
+
+@pytest.mark.usefixtures("repository_with_two")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("", "no name"),
+        ("latest", "no name"),
+        ("1st", "no name"),
+        ("x'", "no name"),
+        ("a" * 51, "no name"),
+        ("before-0015", "already"),
+    ],
+)
+def test_no_name_for_a_mark(name: str, why: str) -> None:
+    """Refused before anything is written: a time, a mark that is there, what is SQL."""
+    with pytest.raises(StackError, match=why):
+        marks.make(name)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +292,36 @@ def test_whether_the_primary_archives(
     }
     said = {"postgres2": json.dumps(row), cluster.REPOSITORY: ""}
     monkeypatch.setattr(cluster, "ask", lambda member, *_: said[member])
-    found = backups.reach("postgres2")
+    found = repository.reach("postgres2")
     assert found.archives is archives
     assert (found.first, found.newest, found.failed, found.late) == (None, None, "", False)
+
+
+@pytest.mark.parametrize(
+    ("last", "file", "gap"),
+    [
+        ("000000010000000000000004", "", ""),
+        ("000000010000000000000005", "", "000000010000000000000005"),  # said to be archived
+        ("00000002.history", "", ""),
+        ("000000010000000000000004", "000000010000000000000003\n", "000000010000000000000003"),
+        (None, "", ""),
+    ],
+)
+def test_what_is_missing(
+    last: str | None, file: str, gap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the repository says, or what the primary has handed over and nobody has."""
+    stanza = {"archive": [{"id": "17-1", "max": "000000010000000000000004"}], "backup": []}
+
+    def ask(member: str, *words: str) -> str:
+        if member == "postgres2":
+            return json.dumps({"last_archived_wal": last})
+        return {repository.GAP: file}.get(
+            words[-1], "" if words[0] == "cat" else json.dumps([stanza])
+        )
+
+    monkeypatch.setattr(cluster, "ask", ask)
+    assert repository.reach("postgres2").gap == gap
 
 
 @pytest.mark.parametrize(("hours", "late"), [("", True), ("24", True), ("36", False)])
@@ -186,4 +331,4 @@ def test_a_backup_is_late_after_twice_its_time(
     """The newest is 49 hours old."""
     monkeypatch.setenv("BACKUP_DIFF_HOURS", hours)
     newest = datetime.now(UTC).timestamp() - 49 * 3600
-    assert backups.Reach(newest, newest, None, archives=True, failed="").late is late
+    assert repository.Reach(newest, newest, None, archives=True, failed="").late is late

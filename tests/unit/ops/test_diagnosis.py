@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.backups import Reach
+from ops.backups.repository import Reach
 from ops.certificates import Certificate, read, span
 from ops.cluster import Container
 from ops.diagnosis import LAG_MOST, RUNBOOK, diagnose
@@ -95,6 +95,7 @@ WRONG = {
     "no edge": (replace(WHOLE, edge=False), "The published ports do not answer"),
     "nothing is archived": (replace(WHOLE, backups=replace(SAVED, archives=False)), BEHIND),
     "a backup that failed": (replace(WHOLE, backups=replace(SAVED, failed="diff")), BEHIND),
+    "WAL that is missing": (replace(WHOLE, backups=replace(SAVED, gap="0" * 24)), BEHIND),
     "no backup for days": (replace(WHOLE, backups=replace(SAVED, newest=DAYS_AGO)), BEHIND),
     "nothing": (Snapshot(), "Everything is off"),
 }

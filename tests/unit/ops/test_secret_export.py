@@ -157,7 +157,8 @@ def test_an_export_is_ours_alone_and_has_nothing_in_plain(root: Path, file: Path
     assert list(file.parent.iterdir()) == [file]
     written = file.read_bytes()
     for name in secret_export.CONTENTS:
-        assert (names.secrets(root) / name).read_bytes().strip() not in written
+        text = (names.secrets(root) / name).read_bytes().strip()
+        assert not text or text not in written  # without S3 its files are empty
         assert name.encode() not in written
 
 
@@ -506,7 +507,8 @@ def test_the_verbs_say_what_there_is_and_what_to_do(
     assert "HTTP_PORT=80 BIND_ADDRESS=10.1.2.3" in out
     assert "`make up` makes a stack with them" in out
     for name in secret_export.CONTENTS:
-        assert (names.secrets(root) / name).read_text().strip() not in out + err
+        text = (names.secrets(root) / name).read_text().strip()
+        assert not text or text not in out + err
     assert PASSPHRASE not in out + err
     monkeypatch.delenv(passphrase.VARIABLE)
     run("import", str(tmp_path / "there is none"), code=1)  # before anything is asked for

@@ -130,6 +130,25 @@ def test_compose_is_told_which_stack(two: tuple[Stack, Stack]) -> None:
     assert command[command.index("--env-file") + 1] == os.devnull
 
 
+@pytest.mark.parametrize(
+    ("said", "verb", "there"),
+    [
+        ({"BACKUP": "yes", "BACKUP_S3_BUCKET": "backups"}, "up", True),
+        ({"BACKUP": "yes", "BACKUP_S3_BUCKET": ""}, "up", False),
+        ({"BACKUP": "no", "BACKUP_S3_BUCKET": "backups"}, "up", False),
+        ({}, "down", True),
+    ],
+)
+def test_there_is_a_way_out_only_to_s3(
+    said: dict[str, str], verb: str, two: tuple[Stack, Stack], *, there: bool
+) -> None:
+    """Its network is removed with all others, also when S3 is no longer what is meant."""
+    stack, _ = two
+    stack.environment |= said
+    files = [each for each in stack._command(verb) if each.endswith(".yaml")]
+    assert [Path(each).name for each in files] == ["compose.yaml", *(["s3.yaml"] if there else [])]
+
+
 def test_what_follows_is_not_kept(
     two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +182,7 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
         monkeypatch.setattr(module, name, lambda *_: None)
     monkeypatch.setattr(first, "make_certificates", lambda: None)
-    monkeypatch.setattr(first.secrets, "digest", lambda: "digest")
+    monkeypatch.setattr(first.secrets, "digest", lambda *_: "digest")
     monkeypatch.setattr(first, "_compose", lambda title, *_, **__: order.append(title))
     monkeypatch.setattr(legacy, "leave", lambda take_down: take_down("Stopping an old one"))
     monkeypatch.setattr(firewall, "release", lambda: order.append("released"))

@@ -189,7 +189,7 @@ def reach(primary: str | None) -> Reach:
         archived=archived,
         archives=failed is None or (archived is not None and archived >= failed),
         failed=cluster.ask(cluster.REPOSITORY, "cat", FAILED).strip(),
-        verified=_number(cluster.ask(cluster.REPOSITORY, "cat", VERIFIED)),
+        verified=verified(),
         gap=cluster.ask(cluster.REPOSITORY, "cat", GAP).strip() or dropped,
     )
 
@@ -202,8 +202,10 @@ def _has(said: list[dict[str, Any]], segment: str) -> bool:
     )
 
 
-def _number(said: str) -> float | None:
-    return float(said) if said.strip().isdigit() else None
+def verified() -> float | None:
+    """Return when a copy was restored and found sound last; None: never, or nobody says."""
+    said = cluster.ask(cluster.REPOSITORY, "cat", VERIFIED).strip()
+    return float(said) if said.isdigit() else None
 
 
 def _stanzas(said: str) -> list[dict[str, Any]]:

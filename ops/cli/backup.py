@@ -36,24 +36,27 @@ def show_list(*, as_json: Json = False) -> None:
     """What can be restored; times are UTC."""
     with reported(as_json=as_json):
         found = repository.backups()
-        until = archiving.archived_until()
+        until, verified = archiving.archived_until(), repository.verified()
     if as_json:
-        print_json({"backups": [asdict(each) for each in found], "archived_until": until})
+        facts = {"archived_until": until, "verified": verified}
+        print_json({"backups": [asdict(each) for each in found], **facts})
         return
     if not found:
         show("There is no backup yet.")
         return
-    table = Table("backup", "taken until", "database", "in the repository", "pages")
+    table = Table("backup", "kind", "taken until", "database", "in the repository", "pages")
     for each in found:
         sound = "sound" if each.sound else "damaged"
         sizes = in_words(each.size), in_words(each.stored)
-        table.add_row(each.label, _moment(each.ended), *sizes, sound)
+        table.add_row(each.label, each.kind, _moment(each.ended), *sizes, sound)
     show(table)
     for one in (mark for each in found for mark in each.marks):
         show(f"Mark {one.name}: {_moment(one.at)}, {one.lsn}")
     first = _moment(min(each.ended for each in found))
     last = "nobody says when" if until is None else _moment(until)
     show(f"Any second from {first} on; archived until {last}.")
+    checked = "No copy has been checked yet: `./holdfast backup verify`."
+    show(checked if verified is None else f"A copy was found sound on {_moment(verified)}.")
 
 
 @backup.verb()

@@ -173,7 +173,7 @@ def test_every_container_has_a_health_check() -> None:
     """Nothing of the stack is only assumed to work."""
     assert {c.name for c in cluster.containers() if c.ready} == {
         "pg-monitor", "postgres1", "postgres2", "haproxy1", "haproxy2", "app1", "app2",
-        "vip-access", "psql-client", "db-migrate", "certificates",
+        "vip-access", "psql-client", "db-migrate", "certificates", "backup",
     }  # fmt: skip
 
 

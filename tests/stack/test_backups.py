@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from ops.backups import points, replacement, repository, restoring
-from ops.drills.backup_controls import CONTROLS
+from ops.drills.backup_controls import at_a_wrong_time, of_a_damaged_backup, without_archiving
 from ops.drills.recoveries import run as recover
 from ops.load.plan import Plan
 from tests.stack.support import (
@@ -168,7 +168,7 @@ def test_an_interrupted_restore_goes_on() -> None:
     holdfast("backup", "check")
 
 
-@pytest.mark.parametrize("how", ["make up", "again"])
+@pytest.mark.parametrize("how", ["make up", pytest.param("again", marks=pytest.mark.long)])
 def test_a_restore_that_is_decided_goes_on(how: str) -> None:
     """Killed when the others had been told to copy what is restored: there is no way back."""
     there = {made()}
@@ -205,7 +205,15 @@ def test_a_way_back(name: str, tmp_path: Path) -> None:
     assert found.found.judged.acknowledged > 0
 
 
-@pytest.mark.parametrize("control", CONTROLS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "control",
+    [
+        pytest.param(without_archiving, marks=pytest.mark.long),
+        pytest.param(at_a_wrong_time, marks=pytest.mark.long),
+        of_a_damaged_backup,
+    ],
+    ids=lambda each: each.__name__,
+)
 def test_a_control(control: Callable[[Plan], Control]) -> None:
     """Without what a restore rests on, it is found wanting."""
     found = control(plan())

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update test test-stack bench bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update check-backups test test-stack bench bench-writes mutants fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ check-busy: $(VENV)/ready  ## tests again and again, beside four busy processes 
 
 check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients that never retry (3 min)
 	$(BIN)/python -m pytest tests/stack/test_update.py -m "stack and long"
+
+check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
+	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
 
 test: check test-stack  ## everything, the real stack included
 

@@ -194,7 +194,13 @@ def test_a_restore_that_is_decided_goes_on(how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["restore-to-time", "backup-during-failover", "repository-lost", "machine-lost"]
+    "name",
+    [
+        "restore-to-time",
+        "backup-during-failover",
+        "repository-lost",
+        pytest.param("machine-lost", marks=pytest.mark.long),
+    ],
 )
 def test_a_way_back(name: str, tmp_path: Path) -> None:
     """All that was acknowledged is there; `./holdfast drill recoveries` has the other ways."""

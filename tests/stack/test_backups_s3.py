@@ -128,6 +128,7 @@ def kinds() -> list[str]:
     return [each["kind"] for each in found]
 
 
+@pytest.mark.long
 def test_the_repository_is_in_the_bucket(saved: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it, encrypted; the volume has nothing, and only a file has the key's secret."""
     wait_until("a full backup", FIRST_LIMIT, lambda: "full" in kinds())

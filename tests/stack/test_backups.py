@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ops.backups import points, replacement, repository, restoring
+from ops.backups import points, replacement, repository, restoring, scratch
 from ops.drills.backup_controls import at_a_wrong_time, of_a_damaged_backup, without_archiving
 from ops.drills.recoveries import run as recover
 from ops.load.plan import Plan
@@ -38,7 +38,7 @@ from tests.stack.support import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ops.drills.controls import Control
@@ -98,9 +98,11 @@ def is_well() -> bool:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def first_backup(running_stack: None) -> None:  # noqa: ARG001 - ordering only
-    """The one that takes itself; all others come after it."""
+def first_backup(running_stack: None) -> Iterator[None]:  # noqa: ARG001 - ordering only
+    """The one that takes itself; all others come after it. No copy is left."""
     wait_until("a full backup", FIRST_LIMIT, lambda: "full" in kinds())
+    yield
+    scratch.remove()
 
 
 def test_a_full_backup_has_taken_itself() -> None:

@@ -117,6 +117,11 @@ def ask(member: str, *command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+def query(node: str, sql: str, database: str = "postgres") -> str:
+    """Return what a statement says as a node's superuser; nothing when it cannot be asked."""
+    return ask(node, "psql", "--no-psqlrc", "-qAt", "-d", database, "-c", sql)
+
+
 def is_leaderless(node: str) -> bool:
     """Tell whether a node waits for a person to say who is the primary (heal.sh)."""
     return bool(ask(node, "sh", "-c", "cat /tmp/leaderless 2>/dev/null"))

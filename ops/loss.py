@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops import cluster, events, names, operate, snapshot
+from ops.backups.points import position
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def estimate(node: str) -> Loss:
     target = _candidate(now, node)
     given_up = _given_up(now, target)
     since = _alone_since(given_up)
-    ahead = max(_bytes(each.lsn) for each in now.nodes if each is not target)
+    ahead = max(position(each.lsn) for each in now.nodes if each is not target)
     return Loss(
         node=node,
         given_up=given_up,
-        wal=max(0, ahead - _bytes(target.lsn)),
+        wal=max(0, ahead - position(target.lsn)),
         writes=_local_commits(since),
         since=since,
     )
@@ -168,7 +169,7 @@ def _refuse_while_it_may_help(now: Snapshot, other: Node, node: Node) -> None:
                 f"{other.name} is there, and may have what {node.name} lacks: it is not given up "
                 f"while it is. {beyond}"
             )
-    elif _bytes(other.lsn) > _bytes(node.lsn) and _exists(now, other.name):
+    elif position(other.lsn) > position(node.lsn) and _exists(now, other.name):
         raise StackError(
             f"{other.name} has more than {node.name}: `{names.start(other.name)}`, and make that "
             f"the primary. {beyond}"
@@ -209,12 +210,6 @@ def _alone_since(lost: Iterable[str]) -> datetime | None:
         elif event.node in lost and event.goal == "primary":
             since = None
     return since
-
-
-def _bytes(lsn: str) -> int:
-    """Return a position in the WAL, `1/2A`, as bytes (PostgreSQL, pg_lsn)."""
-    high, _, low = lsn.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
 
 
 def _local_commits(since: datetime | None) -> int | None:

@@ -215,7 +215,7 @@ def _states() -> list[dict[str, object]]:
 
 def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
     """Bytes of lag, and whether a commit waits for it, by pg_auto_failover's node number."""
-    text = cluster.ask(primary, "psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", SENDERS)
+    text = cluster.query(primary, SENDERS)
     rows = json.loads(text) if text else []
     return {
         str(row["name"]).rpartition("_")[2]: (
@@ -228,7 +228,7 @@ def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
 
 def _sizes(primary: str) -> Sizes | None:
     """Return what takes room, if the primary says."""
-    text = cluster.ask(primary, "psql", "--no-psqlrc", "-qAt", "-d", "holdfast", "-c", SIZES)
+    text = cluster.query(primary, SIZES, "holdfast")
     return Sizes(**json.loads(text)) if text else None
 
 

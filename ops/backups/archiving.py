@@ -32,7 +32,7 @@ END_SEGMENT = ("SELECT pg_current_xact_id()", "SELECT pg_walfile_name(pg_switch_
 """Ends the segment that is being written, and says its name. Not before a commit of now is in it: a
 recovery to a moment needs one that is later, to know that it has come far enough."""
 
-PSQL = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c")
+PSQL = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres")
 
 
 def archived_until() -> float | None:
@@ -42,7 +42,7 @@ def archived_until() -> float | None:
 
 def archiver(primary: str | None) -> dict[str, Any]:
     """Return pg_stat_archiver's row; nothing where nobody says."""
-    said = cluster.ask(primary, *PSQL, ARCHIVER) if primary else ""
+    said = cluster.query(primary, ARCHIVER) if primary else ""
     row: dict[str, Any] = json.loads(said) if said else {}
     return row
 
@@ -63,7 +63,7 @@ def archive_now() -> str | None:
     if primary is None:
         return None
     words = [word for statement in END_SEGMENT for word in ("-c", statement)]
-    answer = cluster.ask(primary, *PSQL[:-1], *words).split()
+    answer = cluster.ask(primary, *PSQL, *words).split()
     if not answer:
         raise StackError(f"{primary} does not answer; `{names.command('./holdfast status')}`.")
     segment = answer[-1]
@@ -84,7 +84,7 @@ def archive_now() -> str | None:
 
 def nudge(primary: str) -> None:
     """Have the archiver try again at once: after three failures it waits for a minute."""
-    process = cluster.ask(primary, *PSQL, ARCHIVER_PROCESS).strip()
+    process = cluster.query(primary, ARCHIVER_PROCESS).strip()
     if process:
         cluster.ask(primary, "kill", "-HUP", process)
 

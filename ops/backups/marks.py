@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ops import cluster, names
-from ops.backups import archiving, points, repository
+from ops.backups import archiving, histories, points, repository
 from ops.backups.repository import Mark
 from ops.console import StackError, result
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 RESTORE_POINT = "SELECT pg_create_restore_point('{}')"
 """Writes the name into the WAL, and says where."""
 
-VERSION = ("psql", "--no-psqlrc", "-qAt", "-d", "holdfast", "-c")
 BRIEF = 30.0
 """Seconds that `make up` waits for a backup to be done, to set its mark."""
 
@@ -34,7 +33,7 @@ def before_migrating(migrations: Path) -> None:
     versions = (each.name.partition("_")[0] for each in migrations.glob("[0-9]*.py"))
     newest = max(versions, default="")
     primary = cluster.find_primary()
-    now = cluster.ask(primary, *VERSION, SCHEMA).strip() if primary else ""
+    now = cluster.query(primary, SCHEMA, "holdfast").strip() if primary else ""
     if not now or now == newest:
         return
     name = f"before-{newest}"
@@ -57,7 +56,7 @@ def make(name: str, limit: float = repository.TAKEN_LIMIT) -> Mark:
         )
     if any(each.name == name for backup in repository.backups() for each in backup.marks):
         raise StackError(f"There is a mark {name} already; choose another name.")
-    found = repository.usable()
+    found = histories.usable()
     if not found:
         raise StackError("There is no backup yet; `./holdfast backup run` takes one.")
     made = _point(name)
@@ -71,7 +70,7 @@ def make(name: str, limit: float = repository.TAKEN_LIMIT) -> Mark:
         except StackError as error:
             if "lock" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(repository.POLL)
+            time.sleep(archiving.POLL)
         else:
             return made
 
@@ -80,8 +79,8 @@ def _point(name: str) -> Mark:
     """Write a restore point into the WAL."""
     made = Mark(name, "", int(time.time()))
     primary = cluster.find_primary()
-    ask = (*archiving.PSQL, RESTORE_POINT.format(made.point))
-    lsn = cluster.ask(primary, *ask).strip() if primary else ""
+    write = RESTORE_POINT.format(made.point)
+    lsn = cluster.query(primary, write).strip() if primary else ""
     if not lsn:
         raise StackError(f"No node accepts writes; `{names.command('./holdfast status')}`.")
     return Mark(name, lsn, made.at)

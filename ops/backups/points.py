@@ -76,7 +76,7 @@ def _read(text: str) -> tuple[str, str, Callable[[Backup], bool]]:
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     if when > datetime.now(UTC):
         raise StackError(f"{when:%Y-%m-%d %H:%M:%S} UTC is yet to come.")
-    # PostgreSQL writes the moment of a backup's end in whole seconds.
+    # pgBackRest has the moment of a backup's end in whole seconds.
     seconds = when.replace(microsecond=0).timestamp()
     return "time", f"{when:%Y-%m-%d %H:%M:%S.%f}+00", lambda each: each.ended < seconds
 

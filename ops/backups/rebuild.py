@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import cluster, names, ownership, s3
-from ops.backups import points, replacement, repository, restoring
+from ops.backups import archiving, histories, points, replacement, repository, restoring
 from ops.console import StackError, say
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def _backups() -> list[repository.Backup]:
     deadline = time.monotonic() + READY_LIMIT
     while True:
         try:
-            return repository.usable()
+            return histories.usable()
         except StackError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(repository.POLL)
+            time.sleep(archiving.POLL)

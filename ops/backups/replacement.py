@@ -12,7 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ops import cluster, names, operate
-from ops.backups import archiving, points, repository, restoring, scratch
+from ops.backups import archiving, histories, points, repository, restoring, scratch
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def replace(to: str, secrets: Path, say: Callable[[str], None]) -> str:
 
     `secrets`: the folder of them.
     """
-    found = repository.usable()
+    found = histories.usable()
     wanted = points.find(to, found)
     there = [each.name for each in cluster.containers() if each.name in cluster.NODES]
     states = {name: restoring.on_volume(name, STATE).splitlines() for name in there}

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from ops import cluster, names, s3
-from ops.backups import archiving, points
+from ops.backups import archiving
 from ops.console import StackError, result
 
 STANZA = "holdfast"
@@ -24,15 +23,6 @@ INFO = (*PGBACKREST, "info", "--output=json", "--io-timeout=2")
 
 LOOK = ("timeout", "9", *INFO)
 """The same for those who look again and again, and wait for no more than that."""
-
-ARCHIVE = f"archive/{STANZA}"
-LISTING = (*PGBACKREST, "repo-ls", "--recurse", ARCHIVE)
-TIMELINE = re.compile(r"/([0-9A-F]{8})(?:[.]history$|[0-9A-F]{16}-)")
-"""A file of a timeline's: its history, or a segment. A line of a history is a timeline that led
-there, and the position where it was left (PostgreSQL, "Timelines")."""
-
-END = 1 << 64
-"""A position that no WAL has."""
 
 UNREADABLE = 99
 """A stanza's status where the repository does not answer, or is encrypted with another key."""
@@ -62,9 +52,6 @@ TAKEN_LIMIT = 3600.0
 
 RETRIED = 90.0
 """Seconds after which a backup that was tried again and again counts as failed."""
-
-POLL = 0.5
-"""Seconds between two looks at what is waited for."""
 
 SETTLED = 5.0
 """Seconds for segments that are sent at once, or again after a failover, to be there all."""
@@ -151,28 +138,6 @@ def backups() -> list[Backup]:
     return _read(stanzas)
 
 
-def usable() -> list[Backup]:
-    """Return those of the newest history, the oldest first: what was given up leads nowhere.
-
-    pgBackRest chooses the newest one, and refuses it if it is another history's. Raises StackError.
-    """
-    found = backups()
-    listing = cluster.docker("exec", container(), *LISTING).split()
-    timelines = {match[1]: path for path in listing if (match := TIMELINE.search(path))}
-    if not timelines:
-        return found
-    newest = max(timelines)
-    left = {int(newest, 16): END}
-    # Without its history the newest is the first, or one whose beginning was not archived.
-    path = next((path for path in listing if path.endswith(f"/{newest}.history")), None)
-    read = (*PGBACKREST, "repo-get", f"{ARCHIVE}/{path}")
-    for line in cluster.docker("exec", container(), *read).splitlines() if path else ():
-        words = line.split("\t")
-        if len(words) > 1:
-            left[int(words[0])] = points.position(words[1])
-    return [each for each in found if points.position(each.lsn) <= left.get(each.timeline, -1)]
-
-
 def reach(primary: str | None) -> Reach:
     """Return how far it reaches, as it and the primary say."""
     archiver = archiving.archiver(primary)  # first: what it has done, the repository says after
@@ -252,7 +217,7 @@ def run(kind: str) -> int:
 
 def is_taking() -> bool:
     """Tell whether a backup is being taken."""
-    said = json.loads(cluster.ask(cluster.REPOSITORY, *INFO) or "[]")
+    said = _stanzas(cluster.ask(cluster.REPOSITORY, *INFO) or "[]")
     return any(each["status"]["lock"]["backup"]["held"] for each in said)
 
 
@@ -277,7 +242,7 @@ def await_full() -> None:
             raise StackError(
                 f"There is no full backup yet: `{logs}` says why. It is tried again by itself."
             )
-        time.sleep(POLL)
+        time.sleep(archiving.POLL)
 
 
 def check() -> str:
@@ -306,5 +271,5 @@ def _gap(repository: str) -> str:
     while gap := cluster.docker("exec", repository, "find-gap").strip():
         if time.monotonic() > deadline:
             return gap
-        time.sleep(POLL)
+        time.sleep(archiving.POLL)
     return ""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ops import cluster, names
-from ops.backups import archiving, points, repository, restoring
+from ops.backups import archiving, histories, points, repository, restoring
 from ops.console import StackError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def make(to: str, secrets: Path, say: Callable[[str], None], member: str = MEMBE
 
     Raises StackError.
     """
-    wanted = points.find(to, repository.usable())
+    wanted = points.find(to, histories.usable())
     remove(member)
     say("archiving what has been written until now")
     archiving.archive_now()
@@ -84,4 +84,4 @@ def _await(member: str) -> None:
             raise StackError(f"The restore failed. The end of its log:\n{words}")
         if time.monotonic() > deadline:
             raise StackError(f"The restore has taken an hour: `docker logs {scratch}`.")
-        time.sleep(repository.POLL)
+        time.sleep(archiving.POLL)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ops import cluster, names
 from ops.backups import points, repository, scratch
 from ops.console import StackError
-from ops.drills.controls import Control
-from ops.drills.recoveries import LOAD, SUPERUSER, await_full, iso
+from ops.drills.controls import Control, summary
+from ops.drills.recoveries import LOAD, SUPERUSER, await_full, iso, loaded
 from ops.drills.restored import judge
 from ops.drills.session import Session
 from ops.drills.stage import docker
@@ -52,19 +52,15 @@ def without_archiving(plan: Plan) -> Control:
     finally:
         _sql(primary, AS_BEFORE, RELOAD)
         await_full(time.time())
-    return Control("without-archiving", _summary(without_archiving), shown, wanted=True)
+    return Control("without-archiving", summary(without_archiving), shown, wanted=True)
 
 
 def at_a_wrong_time(plan: Plan) -> Control:
     """Restore to a moment before the one that was meant: what came between is missing."""
-    with Session(plan) as session:
-        time.sleep(LOAD)
-        moment = time.time()
-        time.sleep(LOAD)
-        results = session.stop()
+    _, results, moment = loaded(plan)
     early = iso(moment - EARLY)
     shown = _missing(early, lambda copy: judge(results, copy, moment).judged.lost)
-    return Control("at-a-wrong-time", _summary(at_a_wrong_time), shown, wanted=True)
+    return Control("at-a-wrong-time", summary(at_a_wrong_time), shown, wanted=True)
 
 
 def of_a_damaged_backup(_: Plan) -> Control:
@@ -77,7 +73,7 @@ def of_a_damaged_backup(_: Plan) -> Control:
         shown = 1
     finally:
         docker("exec", there, "sh", "-c", UNDO)
-    return Control("of-a-damaged-backup", _summary(of_a_damaged_backup), shown, wanted=True)
+    return Control("of-a-damaged-backup", summary(of_a_damaged_backup), shown, wanted=True)
 
 
 def _missing(to: str, count: Callable[[str], int]) -> int:
@@ -90,10 +86,6 @@ def _missing(to: str, count: Callable[[str], int]) -> int:
 
 def _sql(container: str, *statements: str) -> None:
     docker("exec", container, *SUPERUSER, *(word for each in statements for word in ("-c", each)))
-
-
-def _summary(control: Callable[[Plan], Control]) -> str:
-    return str(control.__doc__).splitlines()[0]
 
 
 CONTROLS: tuple[Callable[[Plan], Control], ...] = (

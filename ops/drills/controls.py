@@ -73,19 +73,19 @@ def asynchronous(plan: Plan) -> Control:
                 for result in session.stop().values()
             )
     lost = judged.lost + judged.lost_as_warned
-    return Control("asynchronous", _summary(asynchronous), lost, wanted=True)
+    return Control("asynchronous", summary(asynchronous), lost, wanted=True)
 
 
 def without_keys(plan: Plan) -> Control:
     """Send writes again without keys after the edge died with them in hand: they are refused."""
     shown = _conflicts(plan, CARELESS)
-    return Control("without-keys", _summary(without_keys), shown, wanted=True)
+    return Control("without-keys", summary(without_keys), shown, wanted=True)
 
 
 def with_keys(plan: Plan) -> Control:
     """Do the same with keys: nothing is refused. This one must show nothing."""
     shown = _conflicts(plan, CAREFUL)
-    return Control("with-keys", _summary(with_keys), shown, wanted=False)
+    return Control("with-keys", summary(with_keys), shown, wanted=False)
 
 
 def _conflicts(plan: Plan, client: Behaviour) -> int:
@@ -143,7 +143,8 @@ def _asynchronous(now: snapshot.Snapshot) -> bool:
     return there and now.durability == "local"
 
 
-def _summary(control: Callable[[Plan], Control]) -> str:
+def summary(control: Callable[[Plan], Control]) -> str:
+    """Return what an operator reads of a control."""
     return str(control.__doc__).splitlines()[0]
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops import cluster, names, operate, ownership
-from ops.backups import archiving, points, repository, scratch
+from ops.backups import archiving, histories, points, repository, scratch
 from ops.console import StackError
 from ops.drills.faults import FAILOVER, NOTHING, RESUMED_LIMIT, Fault, Targets
 from ops.drills.restored import Found, judge
@@ -83,7 +83,7 @@ class Recovered:
 
 def run(name: str, plan: Plan, keep: Path) -> Recovered:
     """Go one way back. Raises StackError when the stack is not whole, or there is no way."""
-    points.find(points.LATEST, repository.usable())
+    points.find(points.LATEST, histories.usable())
     keep.mkdir(parents=True, exist_ok=True)
     recovered = RECOVERIES[name](plan, keep)
     text = json.dumps(asdict(recovered), indent=2)
@@ -93,14 +93,14 @@ def run(name: str, plan: Plan, keep: Path) -> Recovered:
 
 def restore_latest(plan: Plan, keep: Path) -> Recovered:
     """Load, then restore all there is."""
-    began, results, _ = _loaded(plan)
+    began, results, _ = loaded(plan)
     resumed = _restored(plan, keep, "latest")
     return Recovered("restore-latest", began, judge(results, _primary()), resumed, 0.0)
 
 
 def restore_to_time(plan: Plan, keep: Path) -> Recovered:
     """Load, make the mistake, and restore to a moment in the middle of the load."""
-    began, results, moment = _loaded(plan)
+    began, results, moment = loaded(plan)
     resumed = _restored(plan, keep, iso(moment), *MISTAKE)
     found = judge(results, _primary(), moment)
     return Recovered("restore-to-time", began, found, resumed, 0.0)
@@ -126,7 +126,7 @@ def archive_behind(plan: Plan, keep: Path) -> Recovered:
 
 def machine_lost(plan: Plan, keep: Path) -> Recovered:
     """Remove everything but the repository and the secrets, and make a new stack of these."""
-    began, results, _ = _loaded(plan)
+    began, results, _ = loaded(plan)
     _command(keep, "backup", "check")
     ours = docker("ps", "--all", "--quiet", *cluster.of_the_stack()).split()
     docker("rm", "--force", *ours)
@@ -141,7 +141,7 @@ def machine_lost(plan: Plan, keep: Path) -> Recovered:
     return Recovered("machine-lost", began, judge(results, _primary()), round(resumed, 1), 0.0)
 
 
-def _loaded(plan: Plan) -> tuple[str, Mapping[str, Result], float]:
+def loaded(plan: Plan) -> tuple[str, Mapping[str, Result], float]:
     """Return when a load began, what its clients know, and a moment in its middle (Unix time)."""
     with Session(plan) as session:
         time.sleep(LOAD)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ops.backups import points, replacement, repository, restoring, scratch
+from ops.backups import histories, points, replacement, repository, restoring, scratch
 from ops.drills.backup_controls import at_a_wrong_time, of_a_damaged_backup, without_archiving
 from ops.drills.recoveries import run as recover
 from ops.load.plan import Plan
@@ -182,7 +182,7 @@ def test_a_restore_that_is_decided_goes_on(how: str) -> None:
     there = {made()}
     moment = datetime.now(UTC).isoformat()
     given_up = made()
-    target = points.find(moment, repository.usable())
+    target = points.find(moment, histories.usable())
     holdfast("backup", "check")
     node = primary()
     standby = other(node)

@@ -10,7 +10,7 @@ from typing import Self
 import pytest
 
 from ops import cluster
-from ops.backups import archiving, marks, points, repository
+from ops.backups import archiving, histories, marks, points, repository
 from ops.console import StackError
 
 INFO = [
@@ -244,7 +244,7 @@ def test_backups_that_lead_on(
 
     monkeypatch.setattr(repository, "container", lambda: "backup")
     monkeypatch.setattr(cluster, "docker", docker)
-    assert [each.kind for each in repository.usable()] == kinds
+    assert [each.kind for each in histories.usable()] == kinds
 
 
 @pytest.mark.usefixtures("repository_with_two")

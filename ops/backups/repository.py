@@ -160,9 +160,12 @@ def reach(primary: str | None) -> Reach:
 
 
 def _has(said: list[dict[str, Any]], segment: str) -> bool:
-    """Tell whether the repository, as it says, has a segment or a later one."""
+    """Tell whether the repository, as it says, has a segment or a later one.
+
+    It says nothing of histories, nor of the half segments that a failover leaves.
+    """
     archives = (archive for each in said for archive in each.get("archive", []))
-    return len(segment) < archiving.SEGMENT or any(
+    return segment.endswith((".history", ".partial")) or any(
         archiving.reaches(each["max"], segment[: archiving.SEGMENT]) for each in archives
     )
 

@@ -91,6 +91,27 @@ def test_a_repository_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
+    ("archived", "gap"),
+    [
+        ("000000020000000000000005", ""),
+        ("000000030000000000000006", "000000030000000000000006"),  # dropped: the queue was full
+        ("000000030000000000000006.partial", ""),  # half of one is in no list of segments
+        ("00000003.history", ""),
+    ],
+)
+def test_what_was_archived_and_is_not_there(
+    archived: str, gap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that begins a timeline archives the half of its predecessor's last segment first."""
+    said = [{"archive": [{"max": "000000020000000000000005"}], "backup": [], "repo": []}]
+    asked = {repository.LOOK[0]: json.dumps(said)}
+    monkeypatch.setattr(cluster, "ask", lambda _, *words: asked.get(words[0], ""))
+    row = {"last_archived_wal": archived}
+    monkeypatch.setattr(cluster, "query", lambda *_: json.dumps(row))
+    assert repository.reach("postgres1").gap == gap
+
+
+@pytest.mark.parametrize(
     ("there", "command"),
     [
         ([], "BACKUP=yes make up"),

@@ -6,6 +6,7 @@ waits for, does not wait for a standby, and skips rows that are being read.
 
 import asyncio
 import random
+import time
 
 from service.database.background import Background
 from service.database.deadline import Deadline
@@ -36,6 +37,7 @@ class Purger(Background):
 
     def __init__(self, pool: Pool, observer: Observer, interval: float) -> None:
         super().__init__("purger", observer, bound=LONGEST + 2 * BOUND)
+        self.purged_at = 0.0  # Unix time at which nothing was left to remove; 0: not yet
         self._pool = pool
         self._interval = interval
 
@@ -48,24 +50,33 @@ class Purger(Background):
         return self.pause()
 
     async def work(self) -> None:
-        """Purge."""
+        """Purge.
+
+        A database that is away, or another instance that purges, fails no turn. So `worked_at`
+        does not tell whether keys are removed: `purged_at` does.
+        """
         await self.purge()
 
     async def purge(self) -> int:
         """Remove what has expired, unless another instance does; return the number of keys."""
         total, end = 0, Deadline.after(LONGEST)
         try:
-            while (gone := await self._batch()) > 0:
+            while (gone := await self._batch()) is not None:
                 total += gone
-                self._observer.purged(gone)
-                if gone < BATCH or end.remaining() <= 0:
+                if gone:
+                    self._observer.purged(gone)
+                if gone < BATCH:
+                    self.purged_at = time.time()
+                    break
+                if end.remaining() <= 0:
                     break
                 await asyncio.sleep(PAUSE)
         except DatabaseError:
             pass  # counted where it happened; the next turn is soon enough
         return total
 
-    async def _batch(self) -> int:
+    async def _batch(self) -> int | None:
+        """Remove a batch; return the number of keys, or None if it is another instance's turn."""
         async with self._pool.lend(Deadline.after(BOUND)) as link:
             async with rolled_back_on_error(link):
                 await link.begin(wait_for_standby=False)
@@ -74,7 +85,7 @@ class Purger(Background):
         return gone
 
 
-async def _delete(link: Link) -> int:
+async def _delete(link: Link) -> int | None:
     if not await link.fetchval(TURN, LOCK):
-        return 0
+        return None
     return len(await link.fetch(PURGE, BATCH))

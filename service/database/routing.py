@@ -60,8 +60,9 @@ class Database:
         patience = 2 * options.connect_timeout
         # Seconds without a word of an endpoint after which its prober must have failed to ask.
         self.stale_after = STALE_PROBES * (options.probe_interval + patience)
+        self.purger = Purger(self._write, observer, options.key_purge_interval)
         self.tasks = (
-            Purger(self._write, observer, options.key_purge_interval),
+            self.purger,
             *(
                 Prober(pool, observer, interval=options.probe_interval, patience=patience)
                 for pool in self.pools

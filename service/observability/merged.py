@@ -1,7 +1,7 @@
 """Metrics of several processes as one: what each told, and their sum under the same names.
 
-Counters and histograms are summed, gauges too, but for those of which the smallest tells most.
-What is of a process (`process_*`) has the label `worker`.
+Counters and histograms are summed, gauges too, but for those of which the smallest or the largest
+tells most. What is of a process (`process_*`) has the label `worker`.
 """
 
 import json
@@ -23,6 +23,14 @@ SMALLEST = frozenset(
         "python_info",  # 1, everywhere
         "holdfast_database_endpoint_serving",  # serving is what serves for all
         "holdfast_database_certificate_expiry_timestamp_seconds",
+    }
+)
+LARGEST = frozenset(
+    {
+        # A caller with many requests has some at each process: a sum would count it as many. Of
+        # `holdfast_database_caller_units_most` the sum is right for the same reason.
+        "holdfast_database_callers",
+        "holdfast_database_keys_purged_timestamp_seconds",  # one process purges for all
     }
 )
 EARLIEST = "holdfast_database_background_last_turn_timestamp_seconds"
@@ -76,7 +84,8 @@ def _together(name: str, sample: str, one: float, other: float) -> float:
     """Return what two values of one sample are as one."""
     if name in SMALLEST or (name == EARLIEST and one and other):
         return min(one, other)
-    if sample.endswith("_created"):  # since the latest, nothing that ended is missing
+    # Since the latest `_created` nothing that ended is missing.
+    if name in LARGEST or sample.endswith("_created"):
         return max(one, other)
     return one + other
 

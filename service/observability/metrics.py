@@ -14,10 +14,11 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.database import Database
+from service.database.admission import Admission
 from service.database.pools import Pool
 from service.observability.tallies import Spreads, Tallies
 
@@ -122,12 +123,13 @@ class Metrics:
     def watch(self, database: Database) -> None:
         """Report the sizes of the database's pools, and what is held, at every scrape."""
         self.registry.register(_PoolCollector(list(database.pools)))
-        held = Gauge(
-            "holdfast_database_units_held",
-            "Units of work in progress, served or waiting.",
+        self.registry.register(_AdmissionCollector(database.admission))
+        purged = Gauge(
+            "holdfast_database_keys_purged_timestamp_seconds",
+            "When no expired idempotency key was left to remove, in Unix time; 0: not yet.",
             registry=self.registry,
         )
-        held.set_function(lambda: database.admission.held)
+        purged.set_function(lambda: database.purger.purged_at)
         worked = Gauge(
             "holdfast_database_background_last_turn_timestamp_seconds",
             "When a background task last did its work, in Unix time; 0: not yet.",
@@ -155,3 +157,24 @@ class _PoolCollector(Collector):
             for pool in self._pools:
                 family.add_metric([pool.role], getattr(pool, name))
             yield family
+
+
+class _AdmissionCollector(Collector):
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the admission's numbers: they are kept for itself, and cost no request more."""
+        of = self._admission
+        for name, text, value in (
+            ("units_held", "Units of work in progress, served or waiting.", of.held),
+            ("units_held_limit", "The most units of work there may be.", of.limit),
+            ("callers", "Callers that have units of work in progress.", of.callers),
+            ("caller_units_most", "Units of work of the caller that has most.", of.caller_most),
+        ):
+            yield GaugeMetricFamily(f"holdfast_database_{name}", text, value)
+        for name, text, value in (
+            ("sent_away", "Waits that ended so that another caller had room.", of.sent_away),
+            ("refused", "Units of work refused at the limit of those held.", of.refused),
+        ):
+            yield CounterMetricFamily(f"holdfast_database_{name}", text, value)

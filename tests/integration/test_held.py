@@ -38,6 +38,10 @@ async def test_past_the_limit_requests_are_refused_at_once(
         assert refused.status_code == 503
         assert refused.json()["type"] == "urn:holdfast:problem:overloaded"
         assert int(refused.headers["Retry-After"]) >= 1
+        assert service.metric("holdfast_database_refused_total") == 1
+        assert service.metric("holdfast_database_units_held_limit") == LIMIT
+        assert service.metric("holdfast_database_caller_units_most") == LIMIT
+        assert service.metric("holdfast_database_callers") == 1
         await proxy.forward()
         answers = await asyncio.gather(*held)
         assert {answer.status_code for answer in answers} == {201}

@@ -27,6 +27,8 @@ BATCH = 500  # keys at most: a batch takes milliseconds
 EXPIRED = 1200  # keys: three batches
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
+PURGED_AT = "holdfast_database_keys_purged_timestamp_seconds"
+LAST_TURN = "holdfast_database_background_last_turn_timestamp_seconds"
 AT_ONCE = 1.0  # seconds in which a write that nothing holds up is answered, on a busy machine
 # Seconds for a purge that nothing holds up; far below its own bound, after which it gives up.
 UNHINDERED = 3.0
@@ -80,6 +82,7 @@ async def test_purger_removes_what_has_expired(pair: Twins) -> None:
     found = await with_expired(pair)
     pair.stack.primary.sql(COUNT_BATCHES, pair.database)
     assert await found.purge() == EXPIRED
+    assert 0 <= time.time() - pair.first.metric(PURGED_AT) < UNHINDERED
     batches = await pair.sql("SELECT array_agg(keys ORDER BY keys DESC) FROM batches")
     assert batches == [BATCH, BATCH, EXPIRED - 2 * BATCH]
     assert await pair.sql(OLDEST_FIRST)
@@ -88,15 +91,29 @@ async def test_purger_removes_what_has_expired(pair: Twins) -> None:
 
 
 async def test_one_instance_purges_at_a_time(pair: Twins) -> None:
-    """While another instance purges, this one leaves it to it."""
+    """While another instance purges, this one leaves it to it, and does not say that it did."""
     found = await with_expired(pair)
     batch = hold_batch(pair)
     purging = asyncio.create_task(found.purge())
     await asyncio.wait_for(batch.sprung.wait(), 5)
-    assert await purger_of(pair.second).purge() == 0
+    await purger_of(pair.second).turn()
+    assert pair.second.metric(LAST_TURN, task="purger") > 0
+    assert pair.second.metric(PURGED_AT) == 0
     assert await pair.keys() == EXPIRED + 1
     batch.release()
     assert await purging == EXPIRED
+
+
+async def test_keys_that_are_not_removed_are_told_of(pair: Twins) -> None:
+    """While the database is away turns end all the same: the time of the last purge stands."""
+    found = await with_expired(pair)
+    await pair.write.refuse()
+    await found.turn()
+    assert pair.first.metric(LAST_TURN, task="purger") > 0
+    assert pair.first.metric(PURGED_AT) == 0
+    await pair.write.forward()
+    await found.turn()
+    assert 0 <= time.time() - pair.first.metric(PURGED_AT) < UNHINDERED
 
 
 # ---------------------------------------------------------------- who is in nobody's way

@@ -68,7 +68,8 @@ def test_whoever_has_most_makes_room(others: str, newcomer: str, sent_away: str 
     outcome = nullcontext() if sent_away else pytest.raises(Overloaded)
     with held_by(admission, others), calling(newcomer), outcome, admitted(admission):
         assert asked == [sent_away]
-    assert admission.held == 0
+    assert (admission.sent_away, admission.refused) == ((1, 0) if sent_away else (0, 1))
+    assert admission.held == admission.callers == admission.caller_most == 0
 
 
 def test_without_a_waiter_to_send_away_the_newcomer_is_refused() -> None:
@@ -77,3 +78,12 @@ def test_without_a_waiter_to_send_away_the_newcomer_is_refused() -> None:
     with held_by(admission, "aaa"), calling("b"), pytest.raises(Overloaded), admitted(admission):
         pass
     assert admission.held == 0
+    assert (admission.sent_away, admission.refused) == (0, 1)
+
+
+def test_shares_are_told() -> None:
+    """How many callers there are, and how many units whoever has most has."""
+    admission = Admission(limit=10)
+    with held_by(admission, "aaabbc"):
+        assert (admission.held, admission.callers, admission.caller_most) == (6, 3, 3)
+    assert (admission.held, admission.callers, admission.caller_most) == (0, 0, 0)

@@ -5,7 +5,12 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from service.database import Database, DatabaseOptions, EndpointOptions
 from service.observability.merged import Merged, lasting, summed, told_by
+from service.observability.metrics import Metrics
+
+NOWHERE = EndpointOptions(host="127.0.0.1", port=1)
+OPTIONS = DatabaseOptions(write=NOWHERE, read=NOWHERE, name="none", user="nobody", held_most=1000)
 
 
 def registry(requests: int, *, serving: int, held: int) -> CollectorRegistry:
@@ -77,6 +82,47 @@ def test_a_sum_counts_from_the_latest_beginning() -> None:
 def test_of_moments_the_earliest_is_told(moments: tuple[int, int], told: int) -> None:
     """0 is no moment: it has not come yet."""
     name = "holdfast_database_background_last_turn_timestamp_seconds"
+    families = []
+    for worker, moment in enumerate(moments):
+        made = CollectorRegistry()
+        Gauge(name, "When.", registry=made).set(moment)
+        families += told_by(made, worker)
+    assert values(Merged(summed(families)))[name, ""] == told
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("holdfast_database_units_held", 900),
+        ("holdfast_database_units_held_limit", 2000),  # each has its part of the whole
+        ("holdfast_database_callers", 3),
+        ("holdfast_database_caller_units_most", 890),
+        ("holdfast_database_sent_away_total", 7),
+        ("holdfast_database_refused_total", 12),
+        ("holdfast_database_keys_purged_timestamp_seconds", 0.0),
+    ],
+)
+async def test_fair_shares_of_an_instance(name: str, told: float) -> None:
+    """A flood at two workers reads as one: its callers are not counted twice, its units are."""
+    databases = [Database(OPTIONS), Database(OPTIONS)]
+    shares: list[dict[str, int]] = [{"flood": 450, "a": 5, "b": 5}, {"flood": 440}]
+    families = []
+    for worker, (database, units) in enumerate(zip(databases, shares, strict=True)):
+        for caller, number in units.items():
+            for _ in range(number):
+                database.admission.begin(caller)
+        database.admission.sent_away, database.admission.refused = 3 + worker, 6
+        metrics = Metrics()
+        metrics.watch(database)
+        families += told_by(metrics.registry, worker)
+
+    assert values(Merged(summed(families)))[name, ""] == told
+
+
+@pytest.mark.parametrize(("moments", "told"), [((5, 3), 5), ((0, 3), 3), ((0, 0), 0)])
+def test_keys_are_purged_when_one_process_did(moments: tuple[int, int], told: int) -> None:
+    """The others find its lock, or nothing to do."""
+    name = "holdfast_database_keys_purged_timestamp_seconds"
     families = []
     for worker, moment in enumerate(moments):
         made = CollectorRegistry()

@@ -1,9 +1,9 @@
 """`create_app`: the one place where the parts are put together."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
@@ -23,7 +23,12 @@ from service.users import router as users
 from service.users.service import UserService
 from service.workers.peers import Peers
 
+if TYPE_CHECKING:
+    from service.observability.tracing import Tracing
+
 logger = structlog.get_logger()
+
+VERSION = "0.1.0"
 
 DESCRIPTION = """Users, kept in a PostgreSQL cluster that may lose any machine.
 
@@ -45,6 +50,7 @@ ASKED = (
     "If-None-Match",
     "Prefer",
     "Request-Timeout",
+    "Traceparent",
     "X-Request-Id",
 )
 TOLD = (
@@ -77,13 +83,16 @@ def create_app(
     metrics = Metrics()
     if peers is not None:
         peers.watch(metrics)
-    database = Database(database_options(settings), ServiceObserver(metrics))
+    tracing = _tracing(settings)
+    tracer = None if tracing is None else tracing.spans
+    database = Database(database_options(settings), ServiceObserver(metrics), tracer)
     metrics.watch(database)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            async with database:  # at the end requests have had SHUTDOWN_TIMEOUT
+            # At the end requests have had SHUTDOWN_TIMEOUT.
+            async with tracing or nullcontext(), database:
                 yield
         except Exception:  # the server would log its traceback as text, messages included
             logger.exception("the application could not start, or stop")
@@ -91,7 +100,7 @@ def create_app(
 
     app = Application(
         title="Holdfast",
-        version="0.1.0",
+        version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
@@ -112,13 +121,23 @@ def create_app(
     app.add_middleware(
         RequestLayer,
         instance=settings.app_name,
-        journal=Journal(metrics),
+        journal=Journal(metrics) if tracing is None else tracing.journal(metrics),
         lifecycle=lifecycle,
         gate=Gate(Access(settings.access), _tokens(settings)),
         body_most=settings.http_max_body,
         cors=_cors(settings),
     )
     return app
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """Return what makes and sends traces, if they are wanted; else nothing of it is imported."""
+    if not settings.otel_exporter_otlp_endpoint:
+        return None
+    from service.observability.tracing import Tracing  # noqa: PLC0415
+
+    endpoint = settings.otel_exporter_otlp_endpoint
+    return Tracing(endpoint, database_options(settings), VERSION)
 
 
 def _cors(settings: Settings) -> dict[str, Any] | None:

@@ -8,3 +8,7 @@ class Lifecycle:
     """The state of the process."""
 
     draining: bool = False  # a stop was asked for: out of rotation, but still serving
+
+
+TRACES_BOUND = 2.0
+"""Seconds for the traces that are left at the end."""

@@ -35,6 +35,7 @@ DIVIDED = ("db_write_pool_min", "db_read_pool_min", *DIVIDED_BY_ONE)
 
 _ORIGIN = r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?"
 FOLLOWS = "default_factory_not_called"  # pydantic's word for what follows from a bad setting
+COLLECTOR = r"^(?:https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?)?$"  # no user, no query
 ORIGINS = rf"^(?:{_ORIGIN}(?:,{_ORIGIN})*)?$"
 
 
@@ -117,6 +118,8 @@ class Settings(BaseSettings):
     # Then requests in flight get this long. Unless set, REQUEST_DEADLINE and 5.
     shutdown_timeout: Seconds = Field(default_factory=lambda data: data["request_deadline"] + 5)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    # Where traces go, by OTLP over HTTP (docs/traces.md): http://collector:4318; unset: none.
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=COLLECTOR)] = ""
 
     # Alembic's side (alembic/env.py).
     migration_wait: Seconds = 120.0  # for a writable primary, and for another migration to end

@@ -65,7 +65,7 @@ class RequestLayer:
             # HEAD wherever GET is (RFC 9110, 9.3.2): the body ends at the server, which knows.
             inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             started = time.perf_counter()
-            self._journal.begin()
+            self._journal.begin(scope, record)
             try:
                 await self._inside(inner, receive, told)
             finally:

@@ -1,7 +1,7 @@
 """The reusable heart: two routes to PostgreSQL that hold through a failover.
 
-It imports no web framework, no metrics and no logging library. How to use it in a service of your
-own: docs/how-to-use-it.md.
+It imports no web framework, and no library for metrics, logs or traces. How to use it in a service
+of your own: docs/how-to-use-it.md.
 
 | for                    | names                                                               |
 |------------------------|---------------------------------------------------------------------|
@@ -11,6 +11,7 @@ own: docs/how-to-use-it.md.
 | annotations            | Written, Codec, Row                                                 |
 | other bounds           | RetryPolicy                                                         |
 | metrics and logs       | Observer, Role, Route                                               |
+| traces                 | Tracer                                                              |
 
 `service.errors` holds what they raise.
 """
@@ -25,6 +26,7 @@ from service.database.observer import Observer, Role, Route
 from service.database.options import DatabaseOptions, EndpointOptions
 from service.database.retry import RetryPolicy, retry_on_failover
 from service.database.routing import Database
+from service.database.tracing import Tracer
 
 __all__ = [
     "Codec",
@@ -40,6 +42,7 @@ __all__ = [
     "Role",
     "Route",
     "Row",
+    "Tracer",
     "WriteConnection",
     "Written",
     "is_transient",

@@ -19,7 +19,8 @@ CLAIM = "SELECT WHERE idempotency_claim($1, $2, $3) IS NULL"
 # COMMIT arms none; the client's own bound ends the session instead. `idempotency_record` sees to
 # that as well, and its failure keeps COMMIT from being reached.
 RECORD = "SELECT WHERE idempotency_record($1, $2, $3, $4) IS NULL"
-UNTIMED_AHEAD = once("SET LOCAL statement_timeout = 0")
+UNTIMED = "SET LOCAL statement_timeout = 0"
+UNTIMED_AHEAD = once(UNTIMED)
 COMMIT_AHEAD = once("COMMIT")
 # What was flushed survives a crash of the primary; what was only inserted may not. A session reads
 # a new synchronous_standby_names at once, but COMMIT waits only when the checkpointer has read it,

@@ -17,6 +17,7 @@ import asyncio
 import time
 from collections import deque
 from functools import partial
+from typing import TYPE_CHECKING
 
 from service.database import certificates
 from service.database.bounds import Bounds
@@ -38,6 +39,9 @@ from service.errors import (
     Unavailable,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # Sessions that may be on their way at a time: after a failover the pool refills, it does not storm
 # the new primary. A login costs as much as several requests, and the first that is done serves all
 # who wait: four pools that opened two at a time kept a write from its first session for half a
@@ -55,6 +59,7 @@ class Pool:
         self, role: Role, endpoint: EndpointOptions, options: DatabaseOptions, observer: Observer
     ) -> None:
         self.role = role
+        self.link: Callable[..., Link] = Link  # what a session is lent as
         self.endpoint = Endpoint(role, observer)
         self.floor = endpoint.pool_min
         self.limit = endpoint.pool_max
@@ -149,7 +154,7 @@ class Pool:
         """
         if self._closed or deadline.remaining() < LEAST or (session := self._take()) is None:
             return None
-        return Link(session, deadline, self._patience, self.role, self._bounds)
+        return self.link(session, deadline, self._patience, self.role, self._bounds)
 
     async def wait(self, deadline: Deadline) -> Link:
         """Begin a loan when it is its turn; raises what `lend` does."""
@@ -158,7 +163,7 @@ class Pool:
         except DatabaseError as error:
             self._observer.failure(self.role, error)
             raise
-        return Link(session, deadline, self._patience, self.role, self._bounds)
+        return self.link(session, deadline, self._patience, self.role, self._bounds)
 
     def give_back(self, link: Link, error: BaseException | None) -> None:
         """End a loan; `error` is what its block raised."""

@@ -25,6 +25,7 @@ from service.database.admission import Admission
 from service.database.deadline import Deadline
 from service.database.failures import DRIVER_FAULT
 from service.database.observer import Observer
+from service.database.tracing import Tracer, traced
 from service.database.unit import UnitOfWork, current_caller, current_unit, unit_of_work
 from service.errors import (
     BoundedError,
@@ -107,6 +108,10 @@ class Retrying(Protocol):
     def admission(self) -> Admission:
         """How many units of work there may be."""
 
+    @property
+    def tracer(self) -> Tracer | None:
+        """Who makes spans of attempts, if anybody does."""
+
 
 class HasDatabase(Protocol):
     """An object whose methods can be units of work."""
@@ -140,19 +145,20 @@ def retry_on_failover(
                 return await method(self, *args, **kwargs)
             database = self.database
             policy = database.retry_policy
+            run = method if database.tracer is None else traced(method, database.tracer)
             admission, caller = database.admission, current_caller().name
             admission.begin(caller)
             try:
                 with unit_of_work(policy.deadline) as unit:
                     database.observer.attempt(1)
                     try:  # the first attempt without what only another one needs
-                        return await method(self, *args, **kwargs)
+                        return await run(self, *args, **kwargs)
                     except DatabaseError as error:
                         most = policy.attempts
                         most = most if attempts is None else min(attempts, most)
                         course = _Attempts(unit, policy, database.observer, fits, most)
                         wait = course.wait_after(error)
-                    return await course.go_on(wait, partial(method, self, *args, **kwargs))
+                    return await course.go_on(wait, partial(run, self, *args, **kwargs))
             finally:
                 admission.end(caller)
 

@@ -8,6 +8,7 @@ a READ ONLY transaction.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -32,6 +33,8 @@ from service.database.pools import Pool
 from service.database.prober import Prober
 from service.database.purger import Purger
 from service.database.retry import RetryPolicy
+from service.database.traced import TracedPool
+from service.database.tracing import Tracer
 from service.database.unit import UnitOfWork, current_unit
 from service.errors import CommitInDoubt, DatabaseError, EndpointUnreachable, TokenAhead
 
@@ -47,14 +50,21 @@ class Database:
     Either `async with database:`, or `open` and `close`.
     """
 
-    def __init__(self, options: DatabaseOptions, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        options: DatabaseOptions,
+        observer: Observer | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         observer = observer or Observer()
         self.observer = observer
+        self.tracer = tracer
         self.admission = Admission(options.held_most, self._send_away)
         self._options = options
         self._readers = Readers(options.consistency_wait)
-        self._write = Pool(Role.WRITE, options.write, options, observer)
-        self._read = Pool(Role.READ, options.read, options, observer)
+        pool = Pool if tracer is None else partial(TracedPool, tracer)
+        self._write = pool(Role.WRITE, options.write, options, observer)
+        self._read = pool(Role.READ, options.read, options, observer)
         # A probe gets as long as a connection and an answer may take on a slow day, no longer: its
         # outcome is what /health says.
         patience = 2 * options.connect_timeout

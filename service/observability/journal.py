@@ -24,7 +24,7 @@ class Journal:
         self._in_flight = 0
         metrics.in_flight.set_function(lambda: self._in_flight)
 
-    def begin(self) -> None:
+    def begin(self, scope: Scope, record: RequestRecord) -> None:  # noqa: ARG002 - of those with spans
         """Count a request that is being served."""
         self._in_flight += 1
 
@@ -32,7 +32,8 @@ class Journal:
         """Note one that is over, after so many seconds."""
         self._in_flight -= 1
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
-        route, status = _template(scope), record.status or 500  # what the server says for us
+        # 500 is what the server says for us.
+        route, status = template(scope) or "unmatched", record.status or 500
         self._spread(route, method, status).observe(seconds)
         details: dict[str, Any] = {
             "event": "request",
@@ -42,6 +43,8 @@ class Journal:
             "milliseconds": round(seconds * 1000, 2),
             "request_id": record.request_id,
         }
+        if record.trace is not None:
+            details["trace_id"] = record.trace.trace_id
         if record.route is not None:
             details["route"] = record.route
             details["attempts"] = record.attempts
@@ -65,6 +68,6 @@ class Journal:
         return spread
 
 
-def _template(scope: Scope) -> str:
+def template(scope: Scope) -> str | None:
     """Return the route's template, so that metrics do not grow with every path asked for."""
-    return getattr(scope.get("route"), "path", None) or "unmatched"
+    return getattr(scope.get("route"), "path", None)

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line, ours and the libraries' alike.
 
-Every line carries `request_id`; it is null where there is no request. No line has what a client
+Every line carries `request_id`; it is null where there is no request. One of a request that is
+traced has `trace_id` as well. No line has what a client
 sent: of exceptions the log has what `exceptions` leaves, of a library's sentence its first line.
 """
 
@@ -49,7 +50,10 @@ class Output:
         """Say whose line it is."""
         event["instance"] = self.instance
         if "request_id" not in event:
-            event["request_id"] = current_record().request_id or None
+            record = current_record()
+            event["request_id"] = record.request_id or None
+            if record.trace is not None:
+                event["trace_id"] = record.trace.trace_id
         return event
 
 

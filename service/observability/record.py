@@ -8,7 +8,7 @@ import random
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from service.database import Route
 
@@ -16,6 +16,14 @@ RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 # Taken from the client only when it is harmless in a log and in a header.
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class Trace(Protocol):
+    """The trace that a request is part of (service/observability/spans.py)."""
+
+    @property
+    def trace_id(self) -> str:
+        """Its id, as the log has it."""
 
 
 @dataclass(slots=True)
@@ -32,6 +40,7 @@ class RequestRecord:
     client: str = ""  # the name of the token's holder; empty: anybody
     client_ip: str = ""  # as the edge saw it
     client_request_id: str = ""  # the client's own, beside the edge's
+    trace: Trace | None = None
 
     @property
     def answered(self) -> bool:

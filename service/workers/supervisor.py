@@ -24,6 +24,7 @@ import structlog
 from service.api.health import IN_ROTATION
 from service.app import create_app
 from service.database.routing import CLOSE_BOUND
+from service.lifecycle import TRACES_BOUND
 from service.observability import logs
 from service.settings import Settings
 from service.workers.board import Board
@@ -226,9 +227,8 @@ class Supervisor:
 
 def stop_bound(settings: Settings) -> float:
     """Return the seconds from the signal until workers that have not ended are killed."""
-    return (
-        settings.drain_delay + math.ceil(settings.shutdown_timeout) + 2 * CLOSE_BOUND + STOP_SLACK
-    )
+    closing = 2 * CLOSE_BOUND + (TRACES_BOUND if settings.otel_exporter_otlp_endpoint else 0)
+    return settings.drain_delay + math.ceil(settings.shutdown_timeout) + closing + STOP_SLACK
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

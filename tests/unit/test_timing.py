@@ -13,6 +13,7 @@ import yaml
 from ops import operate, stack, timing
 from ops.drills.faults import STALL
 from service.database.routing import CLOSE_BOUND
+from service.lifecycle import TRACES_BOUND
 from service.server import KEEP_ALIVE
 from service.settings import OVERRUN, Settings
 from service.workers import supervisor
@@ -50,8 +51,11 @@ def grace(name: str) -> float:
 
 
 def settings(deadline: float) -> Settings:
-    """Return an instance's settings as the stack gives them."""
-    return Settings(db_write_host="there", request_deadline=deadline)
+    """Return an instance's settings as the stack gives them, with what takes longest to stop."""
+    collector = "http://collector:4318"
+    return Settings(
+        db_write_host="there", request_deadline=deadline, otel_exporter_otlp_endpoint=collector
+    )
 
 
 @pytest.mark.parametrize("deadline", DEADLINES)
@@ -72,6 +76,7 @@ def test_an_instance_stays_for_as_long_as_it_holds_requests(deadline: float) -> 
     assert known.health_grace > deadline
     assert known.shutdown_timeout > deadline + OVERRUN
     ends = known.drain_delay + math.ceil(known.shutdown_timeout) + 2 * CLOSE_BOUND + UVICORN
+    ends += TRACES_BOUND
     for name in ("app1", "app2"):
         assert grace(name) > supervisor.stop_bound(known) > ends
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from service import errors
 from service.database.admission import Admission
 from service.database.failures import is_transient
-from service.database.observer import Observer
+from service.database.observer import Observer, Role
 from service.database.retry import TOKEN_QUESTIONS, RetryPolicy, retry_on_failover
 from service.database.unit import current_unit
 
@@ -41,6 +42,33 @@ class Recorder(Observer):
         self.told.append(f"gave up {attempts} {error.kind}")
 
 
+class Spans:
+    """Keeps what spans a database asks for, and what each ended with."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @contextmanager
+    def attempt(self, number: int) -> Iterator[None]:
+        """Keep it."""
+        self.told.append(f"begin {number}")
+        try:
+            yield
+        except errors.DatabaseError as error:
+            self.told.append(f"fail {error.kind}")
+            raise
+        finally:
+            self.told.append(f"end {number}")
+
+    def checkout(self, _: Role) -> AbstractContextManager[None]:
+        """Not asked for here."""
+        raise NotImplementedError
+
+    def exchange(self, _: Role, __: str, ___: tuple[str, ...]) -> AbstractContextManager[None]:
+        """Not asked for here."""
+        raise NotImplementedError
+
+
 class Endpoints:
     """What the decorator needs of a database: its bounds, and whom to tell."""
 
@@ -48,6 +76,7 @@ class Endpoints:
         self.retry_policy = policy
         self.observer = Recorder()
         self.admission = Admission(limit=10)
+        self.tracer: Spans | None = None
 
 
 class Work:
@@ -337,6 +366,18 @@ async def test_too_many_are_refused_before_they_begin() -> None:
     with pytest.raises(errors.Overloaded):
         await work.by_predicate()
     assert work.runs == 0
+
+
+async def test_each_attempt_has_a_span() -> None:
+    """One begins when the one before has ended; a unit within a unit has none of its own."""
+    work = Work(LOST, LOST, "done")
+    spans = work.database.tracer = Spans()
+    assert await work.outer() == "done"
+    assert spans.told == [
+        *("begin 1", "fail connection-lost", "end 1"),
+        *("begin 2", "fail connection-lost", "end 2"),
+        *("begin 3", "end 3"),
+    ]
 
 
 @given(

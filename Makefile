@@ -61,6 +61,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml deploy/compose/s3.yaml
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
+	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console's page cannot run."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait
 
 # At the same time: the ones are busy while the others wait for a database. Some of these go with those, so that
@@ -88,6 +89,7 @@ check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, 
 test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
+	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console cannot run."
 	$(BIN)/python -m pytest tests/stack -m "stack and not long"
 
 bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 25)

@@ -192,7 +192,11 @@ def backends() -> list[dict[str, str]]:
 
 def servers_of(proxy: str) -> list[dict[str, str]]:
     """Return one proxy's own table of servers; nothing when it does not answer."""
-    text = ask(proxy, "curl", "-s", "-m", "3", "http://127.0.0.1:8404/;csv")
+    return servers_in(ask(proxy, "curl", "-s", "-m", "3", "http://127.0.0.1:8404/;csv"))
+
+
+def servers_in(text: str) -> list[dict[str, str]]:
+    """Return the servers of HAProxy's table, which is in CSV."""
     lines = text.removeprefix("# ").splitlines()
     header = lines[0].split(",") if lines else []
     rows = [dict(zip(header, line.split(","), strict=False)) for line in lines[1:]]

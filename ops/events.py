@@ -43,6 +43,11 @@ def recent(count: int) -> list[Event]:
     text = cluster.ask(cluster.MONITOR, *cluster.MONITOR_SQL, "-c", RECENT.format(count))
     if not text:
         raise StackError(f"The monitor does not answer. Try `{names.start(cluster.MONITOR)}`.")
+    return read(text)
+
+
+def read(text: str) -> list[Event]:
+    """Return what the monitor says to RECENT."""
     events = [_event(row) for row in json.loads(text)]
     return sorted(events, key=lambda event: event.number)
 

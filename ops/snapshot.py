@@ -179,24 +179,24 @@ def take() -> Snapshot:
             if proxy in running
         }
         writable = {name: pool.submit(cluster.accepts_writes, name) for name in names}
-        used = {name: pool.submit(_used, name) for name in names}
+        full = {name: pool.submit(used, name) for name in names}
         accepting = [name for name in names if writable[name].result()]
         senders = pool.submit(_senders, accepting[0]) if accepting else None
-        sizes = pool.submit(_sizes, accepting[0]) if accepting else None
+        taken = pool.submit(sizes, accepting[0]) if accepting else None
         saved = None
         if any(container.name == cluster.REPOSITORY for container in containers):
             saved = pool.submit(repository.reach, accepting[0] if accepting else None)
         holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
-        servers = pool.submit(_servers, holder) if holder else None
+        seen = pool.submit(_servers, holder) if holder else None
         nodes = [
-            replace(node, used=used[node.name].result() if node.name in used else None)
-            for node in _join(states.result(), _result(senders, dict))
+            replace(node, used=full[node.name].result() if node.name in full else None)
+            for node in join(states.result(), _result(senders, dict))
         ]
         # Without its container it is another's port that answers.
         return Snapshot(
-            *(containers, nodes, accepting, holder, _result(servers, list), _result(edge, bool)),
+            *(containers, nodes, accepting, holder, _result(seen, list), _result(edge, bool)),
             leaderless=[] if nodes else [name for name in names if cluster.is_leaderless(name)],
-            sizes=sizes.result() if sizes else None,
+            sizes=taken.result() if taken else None,
             tokens=tokens.complaint(tokens.of_stack()),
             certificates=ends.result(),
             backups=saved.result() if saved else None,
@@ -216,31 +216,36 @@ def _states() -> list[dict[str, object]]:
 def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
     """Bytes of lag, and whether a commit waits for it, by pg_auto_failover's node number."""
     text = cluster.query(primary, SENDERS)
-    rows = json.loads(text) if text else []
+    return senders_of(json.loads(text) if text else [])
+
+
+def senders_of(rows: list[dict[str, object]]) -> dict[str, tuple[int | None, bool]]:
+    """Return the rows of SENDERS as `join` wants them."""
     return {
         str(row["name"]).rpartition("_")[2]: (
-            None if row["lag"] is None else int(row["lag"]),
+            None if row["lag"] is None else int(str(row["lag"])),
             row["state"] == "streaming" and row["sync"] in IN_SYNC,
         )
         for row in rows
     }
 
 
-def _sizes(primary: str) -> Sizes | None:
+def sizes(primary: str) -> Sizes | None:
     """Return what takes room, if the primary says."""
     text = cluster.query(primary, SIZES, "holdfast")
     return Sizes(**json.loads(text)) if text else None
 
 
-def _used(node: str) -> int | None:
+def used(node: str) -> int | None:
     """Return how full a node's volume is, in percent."""
     words = cluster.ask(node, *USED).split()
     return int(words[-1].rstrip("%")) if words else None
 
 
-def _join(
+def join(
     states: list[dict[str, object]], senders: dict[str, tuple[int | None, bool]]
 ) -> list[Node]:
+    """Return the nodes as the monitor has them, with what the primary says of its standbys."""
     nodes = []
     for row in states:
         lag, in_sync = senders.get(str(row["node_id"]), (None, False))
@@ -260,6 +265,10 @@ def _join(
 
 
 def _servers(holder: str) -> list[Server]:
-    rows = cluster.servers_of(holder)
+    return servers(cluster.servers_of(holder))
+
+
+def servers(rows: list[dict[str, str]]) -> list[Server]:
+    """Return the servers of HAProxy's table that there are, and that it checks."""
     known = [row for row in rows if row["status"] not in {"no check", "MAINT (resolution)"}]
     return [Server(row["pxname"], row["svname"], row["status"]) for row in known]

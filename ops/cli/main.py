@@ -17,6 +17,7 @@ from ops.cli.backup import backup, restore
 from ops.cli.drill import drill
 from ops.cli.load import load
 from ops.cli.output import Exit, Json, fail, print_json, reported
+from ops.cli.panel import console
 from ops.cli.plain import Table, show
 from ops.cli.secrets import certificates, secrets
 from ops.cli.verbs import Argument, Option, UsageError, Verbs
@@ -192,6 +193,7 @@ def _done(data: dict[str, object], text: str, *, as_json: bool) -> None:
         show(text)
 
 
-app.functions |= {"load": load, "drill": drill, "maintenance": maintenance, "access": access}
+app.functions |= {"console": console, "load": load, "drill": drill}
+app.functions |= {"maintenance": maintenance, "access": access}
 app.functions |= {"secrets": secrets, "certificates": certificates}
 app.functions |= {"backup": backup, "restore": restore}

@@ -66,16 +66,24 @@ class Soak:
     lacks: Sequence[str] = ()  # as for `run_one`
 
 
-def run_one(fault: Fault, plan: Plan, keep: Path, lacks: Sequence[str] = ()) -> Drill:
+def run_one(
+    fault: Fault,
+    plan: Plan,
+    keep: Path,
+    lacks: Sequence[str] = (),
+    begun: Callable[[Session], object] = lambda _: None,
+) -> Drill:
     """Run one fault under load. Raises StackError when the stack is not whole to begin with.
 
-    `lacks`: sentences on the machine (ops.machine), for the top of its pages. When the fault
+    `lacks`: sentences on the machine (ops.machine), for the top of its pages. `begun` is called
+    when the load runs, and before the fault: for whoever looks on. When the fault
     cannot be struck, or the stack does not become whole again, that is a problem of the drill,
     which is judged all the same.
     """
     keep.mkdir(parents=True, exist_ok=True)
     problems = []
     with Session(plan, fault.load) as session:
+        begun(session)
         try:
             session.strike(fault)
         except StackError as error:

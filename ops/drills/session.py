@@ -115,6 +115,11 @@ class Session:
         self._blocks.__exit__(*details)  # type: ignore[arg-type]
 
     @property
+    def runs(self) -> list[Run]:
+        """The clients' loads, for whoever looks on."""
+        return list(self._runs.values())
+
+    @property
     def now(self) -> float:
         """Seconds since the load's start."""
         return next(iter(self._runs.values())).now

@@ -117,9 +117,23 @@ class Run:
         return time.monotonic() - self._began
 
     @property
+    def started(self) -> float:
+        """When the load started, in Unix time."""
+        return self._started
+
+    @property
     def operations(self) -> list[Operation]:
         """What is known so far, up to a few tenths of a second ago, in the order it was told."""
-        return self._operations.copy()
+        return self.told_after(0)
+
+    def told_after(self, count: int) -> list[Operation]:
+        """Return what was told after the first `count` operations, in the same order."""
+        return self._operations[count:]
+
+    @property
+    def marks(self) -> list[Mark]:
+        """The moments that were noted so far."""
+        return self._marks.copy()
 
     @property
     def over(self) -> bool:

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update check-backups test test-stack bench bench-writes mutants fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update check-backups check-monitoring test test-stack bench bench-writes mutants dashboards fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck --external-sources $(SCRIPTS)
 	$(BIN)/hadolint deploy/*/Dockerfile
-	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/compose.yaml deploy/compose/s3.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose/*.yaml
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console's page cannot run."
@@ -86,6 +86,9 @@ check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients 
 check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
 	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
 
+check-monitoring: $(VENV)/ready  ## the long forms: every part missed and told, on the console as well (30 min)
+	$(BIN)/python -m pytest tests/stack/test_monitoring.py tests/stack/test_console.py -m "stack and long"
+
 test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
@@ -101,6 +104,9 @@ bench-writes: $(VENV)/ready  ## measure what an idempotency key costs a write (A
 
 mutants: $(VENV)/ready  ## plant faults and see whether a test fails: in what changed, 2 min (ALL=1, ARGS="PATHS")
 	@$(BIN)/python -m mutants $(if $(ALL),,--since auto --seconds 120) $(ARGS)
+
+dashboards: $(VENV)/ready  ## write Grafana's dashboards anew (deploy/monitoring/grafana)
+	@$(BIN)/python -m dashboards
 
 fmt: $(VENV)/ready  ## format, and fix what can be fixed
 	$(BIN)/ruff format .

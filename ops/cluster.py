@@ -26,8 +26,9 @@ MONITOR = "pg-monitor"
 CLIENT = "psql-client"
 MAKER = "certificates"
 REPOSITORY = "backup"
+WATCHER = "monitoring"
 
-MEMBERS = (MONITOR, *NODES, REPOSITORY, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER)
+MEMBERS = (MONITOR, *NODES, REPOSITORY, *PROXIES, ONE_SHOT, *APPS, EDGE, CLIENT, MAKER, WATCHER)
 """Everything that has a container."""
 
 UPDATED = re.compile(r"(?:^|,)holdfast\.updated=([^,]*)")

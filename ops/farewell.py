@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from ops import cluster, names, settings
@@ -26,7 +27,7 @@ Three things to try:
      docker start {prefix}postgres1 {prefix}postgres2    # the old primary comes back as a standby
   3. docker kill $({make} -s vip)          # the proxy with the virtual IP: the other takes over
      docker start {prefix}haproxy1 {prefix}haproxy2
-{access}
+{access}{watched}
 `{make} status` shows the cluster, `{make} down` stops it (data stays), `{make} clean` removes
 its data.
 """
@@ -40,6 +41,13 @@ ASKED = {
     "writes": "The service asks for a token on writes (ACCESS=writes)",
     "all": "The service asks for a token on everything under /api (ACCESS=all)",
 }
+WATCHED = """
+Watched by Prometheus https://localhost:{PROMETHEUS_PORT}/alerts and Alertmanager https://localhost:{ALERTMANAGER_PORT}/
+as holdfast, with the password in {secrets}/stats_password (docs/monitoring.md).
+"""
+UNWATCHED = """
+Nobody is told when something is wrong: `MONITORING=yes {make} up` adds that (docs/monitoring.md).
+"""
 LOADS = "`{holdfast} load` and `drill` take one from HOLDFAST_TOKEN"
 
 
@@ -48,12 +56,13 @@ def text(secrets: Path, access: str | None = None, lacks: Sequence[str] = ()) ->
 
     `access`: as ACCESS; `lacks`: sentences on the machine (ops.machine).
     """
-    told: dict[str, object] = {name: settings.port(name) for name in settings.PORTS}
+    told: dict[str, object] = {name: settings.port(name) for name in settings.ALL_PORTS}
     told |= {name: settings.subnet(name) for name in settings.SUBNETS}
     at = settings.published_on()
     said = TEXT.format(
         **told,
         **_of_access(access),
+        watched=_of_monitoring().format(**told, secrets=secrets, make=names.command("make")),
         called="" if names.is_default() else f", as the stack {names.stack()}",
         host="localhost" if at == "127.0.0.1" else at,
         secrets=secrets,
@@ -62,6 +71,10 @@ def text(secrets: Path, access: str | None = None, lacks: Sequence[str] = ()) ->
         prefix=names.prefix(),
     )
     return "\n".join([said, *(f"  ! {line}" for line in lacks)])
+
+
+def _of_monitoring() -> str:
+    return WATCHED if settings.is_watched(os.environ) else UNWATCHED
 
 
 def _of_access(access: str | None) -> dict[str, str]:

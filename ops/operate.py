@@ -127,9 +127,9 @@ def restart_order(now: Snapshot) -> list[str]:
     standbys = [node.name for node in now.nodes if node.name != now.primary]
     last = [name for name in (now.vip_holder, now.primary) if name]
     there_are = {each.name for each in now.containers}
-    repository = [name for name in (cluster.REPOSITORY,) if name in there_are]
+    on_demand = [name for name in (cluster.REPOSITORY, cluster.WATCHER) if name in there_are]
     first = [cluster.MAKER, cluster.CLIENT, cluster.EDGE, cluster.MONITOR, *cluster.APPS]
-    return [*first, *repository, *spare_proxies, *standbys, *last]
+    return [*first, *on_demand, *spare_proxies, *standbys, *last]
 
 
 def _await_primary(fits: Callable[[str], bool]) -> str:

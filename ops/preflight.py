@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import os
 import re
 import socket
 from pathlib import Path
@@ -33,7 +34,8 @@ def check() -> None:
     address = str(settings.bind_address())
     if not _is_of_this_host(address):
         raise StackError(f"BIND_ADDRESS is {address}, which is no address of this host.")
-    ports = {name: settings.port(name) for name in settings.PORTS}
+    wanted = settings.ALL_PORTS if settings.is_watched(os.environ) else settings.PORTS
+    ports = {name: settings.port(name) for name in wanted}
     subnets = {name: settings.subnet(name) for name in settings.SUBNETS}
     found = taken(ports, subnets)
     if found:
@@ -50,6 +52,7 @@ def taken(
 def _ports(ports: Mapping[str, int], *, tell: bool) -> list[str]:
     published = _published()
     address = str(settings.bind_address())
+    ours = {names.container(cluster.EDGE), names.container(cluster.WATCHER)}
     found: list[str] = []
     wanted: dict[int, str] = {}
     for name, port in ports.items():
@@ -57,7 +60,7 @@ def _ports(ports: Mapping[str, int], *, tell: bool) -> list[str]:
             found.append(f"{name} and {wanted[port]} are both {port}; each needs its own.")
         wanted[port] = name
         holder = published.get(port, "")
-        if holder != names.container(cluster.EDGE) and (holder or not _is_free(address, port)):
+        if holder not in ours and (holder or not _is_free(address, port)):
             process = _listener(port) if tell and not holder else ""
             who = f"container {holder}" if holder else (process or "another process")
             other = names.command(f"{name}={(port + 10_000) % 2**16} make up")

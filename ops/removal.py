@@ -1,9 +1,9 @@
-"""What is asked before data is removed."""
+"""What is removed: data, which is asked before, and containers of what is not wanted any more."""
 
 from __future__ import annotations
 
 from ops import cluster, names, ownership
-from ops.console import StackError, agree
+from ops.console import StackError, agree, result
 from ops.legacy import DATA_IMAGE
 
 MEGABYTE = 1 << 20
@@ -38,3 +38,10 @@ def _size(volumes: list[str]) -> str:
         return f"{int(shown.split()[0]) / MEGABYTE:.0f} MB"
     except (StackError, ValueError, IndexError):
         return ""
+
+
+def leave(member: str, title: str, where: str) -> None:
+    """Remove the container of what is not wanted any more, if there is one; its data stay."""
+    if any(each.name == member for each in cluster.containers()):
+        cluster.docker("rm", "--force", names.container(member))
+        result(title, f"none any more; what there is stays in {where}")

@@ -26,8 +26,10 @@ SET_LIMIT = 60.0
 
 POLL = 0.2
 
-MONITORS = "autoctl_node"
-"""The one role that the monitor has, not the data nodes."""
+THE_NODES = "the nodes"
+SERVERS = {"autoctl_node": (cluster.MONITOR,), "holdfast_monitoring": (THE_NODES, cluster.MONITOR)}
+"""Who compares with a role's password, where it is not the nodes alone. The nodes have what the
+primary sets; the monitor hashes it anew."""
 
 
 def rotate(
@@ -48,28 +50,25 @@ def rotate(
             say(f"{name:<22} changed: statistics and metrics ask for the new one")
             continue
         role = PASSWORDS[name]
-        before = _verifier(role)
-        if not before:
+        servers = SERVERS.get(role, (THE_NODES,))
+        before = {server: _verifier(role, server) for server in servers}
+        if not all(before.values()):
             raise StackError(f"{name} stays as it is: nobody could be asked for {role}'s")
         files.rotate(name)
-        now = _await_another(role, before)
-        ended = _end_sessions(role, now) if terminate else 0
+        now = {server: _await_another(role, server, before[server]) for server in servers}
+        ended = sum(_end_sessions(role, *one) for one in now.items()) if terminate else 0
         told = f"; sessions ended that had the old one: {ended}" if terminate else ""
         say(f"{name:<22} changed, and set for {role}{told}")
     operate.await_whole()
 
 
-def _end_sessions(role: str, verifier: str) -> int:
-    """End what was opened with an older password, on each server as soon as it has this one.
+def _end_sessions(role: str, server: str, verifier: str) -> int:
+    """End what was opened with an older password, on each node as soon as it has this one.
 
     On all at the same time: each has seconds to wait for logins that began before.
     """
     running = {one.name for one in cluster.containers() if one.state == "running"}
-    nodes = (
-        [cluster.MONITOR]
-        if role == MONITORS
-        else [name for name in cluster.NODES if name in running]
-    )
+    nodes = [server] if server != THE_NODES else [name for name in cluster.NODES if name in running]
 
     def end(node: str) -> int:
         moment = _await_verifier(node, role, verifier)
@@ -92,20 +91,20 @@ def _await_verifier(node: str, role: str, verifier: str) -> float:
     return float(told.rpartition("|")[2])
 
 
-def _await_another(role: str, before: str) -> str:
+def _await_another(role: str, server: str, before: str) -> str:
     deadline = time.monotonic() + SET_LIMIT
-    while (now := _verifier(role)) in {before, ""}:
+    while (now := _verifier(role, server)) in {before, ""}:
         if time.monotonic() > deadline:
-            told = "the old one" if now else "no primary tells"
+            told = "the old one" if now else f"nobody of {server} tells"
             what = f"the new password of {role} was not set within {SET_LIMIT:.0f} s ({told})"
             raise StackError(f"{what}; `holdfast status` shows why. It is set once all is well.")
         time.sleep(POLL)
     return now
 
 
-def _verifier(role: str) -> str:
+def _verifier(role: str, server: str) -> str:
     """Return what the server compares a role's password with; nothing when it cannot be asked."""
-    node = cluster.MONITOR if role == MONITORS else cluster.find_primary()
+    node = cluster.find_primary() if server == THE_NODES else server
     query = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
     return _sql(node, query).strip() if node else ""
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from ops import age, durable, names, settings, tokens
 from ops.console import StackError, agree
-from ops.secret_files import AUTHORITIES, CIPHER, PASSWORDS, S3_FILES, STATS, STATS_FILE
+from ops.secret_files import AUTHORITIES, CIPHER, GIVEN, PASSWORDS, STATS, STATS_FILE
 
-CONTENTS = (*PASSWORDS, CIPHER, *S3_FILES, STATS, STATS_FILE, tokens.PATH, *AUTHORITIES)
+CONTENTS = (*PASSWORDS, CIPHER, *GIVEN, STATS, STATS_FILE, tokens.PATH, *AUTHORITIES)
 """Files among the secrets. Each of them is in each export: one that lacked some would be no use."""
 
 FORMAT = 1

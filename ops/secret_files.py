@@ -46,13 +46,22 @@ S3_FILES = (S3_SECRET, S3_CA)
 """Of a repository in S3 (ops/s3.py): the access key's secret, and the CAs of its endpoint. Empty
 where there is none."""
 
+ALERT_WEBHOOK = "alert_webhook"
+ALERT_HEARTBEAT = "alert_heartbeat"
+ALERT_SMTP_PASSWORD = "alert_smtp_password"  # noqa: S105 - a file's name
+ALERT_FILES = (ALERT_WEBHOOK, ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD)
+"""Whom Alertmanager tells (ops/alerts.py). Empty where nobody is told."""
+
+GIVEN = (*S3_FILES, *ALERT_FILES)
+"""What is not made, but said by whoever has it."""
+
 STATS = "stats_password"
 STATS_USER = "holdfast"
 STATS_FILE = "stats_users"
 """What nginx compares the password with."""
 
-MOUNTED = (*PASSWORDS, CIPHER, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes")
-"""What several containers have; those of S3 are mounted by one, which has a digest of its own."""
+MOUNTED = (*PASSWORDS, CIPHER, STATS, STATS_FILE, tokens.FOLDER, "tls", "tls/nodes", "tls/edge")
+"""What several containers have; what is GIVEN is mounted by one, which has a digest of its own."""
 
 RANDOM_BYTES = 24
 
@@ -81,22 +90,22 @@ class SecretFiles:
         """Make what is missing; what is there stays."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.folder.chmod(0o700)
-        for name in (*PASSWORDS, CIPHER, *S3_FILES):
+        for name in (*PASSWORDS, CIPHER, *GIVEN):
             path = self.folder / name
             if not path.exists():
-                given = name in S3_FILES
-                path.write_text("" if given else secrets.token_urlsafe(RANDOM_BYTES))
+                path.write_text("" if name in GIVEN else secrets.token_urlsafe(RANDOM_BYTES))
             _hand_over(path)
         self._make_stats_password()
         self._make_tokens()
         self._make_certificates_folder()
 
     def _make_stats_password(self) -> None:
-        """Make the password, for us, and the file with its digest, for nginx."""
+        """Make the password, for us and `monitoring`, and the file with its digest, for nginx."""
         path = self.folder / STATS
         if not path.exists():
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(RANDOM_BYTES))
+        _hand_over(path)
         users = self.folder / STATS_FILE
         if not users.exists():
             users.write_bytes(_user_line(path.read_bytes()))

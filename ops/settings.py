@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
-from ops import names, s3
+from ops import alerts, names, s3
 from ops.console import StackError, agree
 from ops.timing import DEADLINES
 
@@ -43,6 +43,11 @@ PORTS = {
 }
 """Ports of the host, and what each is when nothing is set."""
 
+WATCHED_PORTS = {"PROMETHEUS_PORT": 9090, "ALERTMANAGER_PORT": 9093}
+"""The same of what is there with MONITORING=yes, on loopback alone."""
+
+ALL_PORTS = PORTS | WATCHED_PORTS
+
 SUBNETS = {"EDGE_SUBNET": "172.30.0.0/24", "DATABASE_SUBNET": "172.30.1.0/24"}
 """The stack's two networks, and where they are when nothing is set."""
 
@@ -68,22 +73,28 @@ CHOICES = {
     "NODES": ("2", "3"),
     "ACCESS": CLOSED["ACCESS"],
     "BACKUP": ("no", "yes"),
+    "MONITORING": ("no", "yes"),
 }
 """Settings that have one of a few values."""
 
-COMPOSE_PROFILES = {"three-nodes": ("NODES", "3", "2"), "backup": ("BACKUP", "yes", "yes")}
+COMPOSE_PROFILES = {
+    "three-nodes": ("NODES", "3", "2"),
+    "backup": ("BACKUP", "yes", "yes"),
+    "monitoring": ("MONITORING", "yes", "no"),
+}
 """What compose.yaml has only with a setting: which one, its value then, its value by default."""
 
-OF_THE_MACHINE = ("BIND_ADDRESS", *PORTS, *SUBNETS)
+OF_THE_MACHINE = ("BIND_ADDRESS", *ALL_PORTS, *SUBNETS)
 """Settings that another machine may have no place for: an export's are told there, not taken."""
 
 NAMES = (
     *("PROFILE", "NODES", "ACCESS", "BIND_ADDRESS", "CORS_ORIGINS", "EDGE_REDIRECT", "EDGE_NAMES"),
     *("REQUEST_DEADLINE", "HEALTH_GRACE", "SHUTDOWN_TIMEOUT", "RATE_LIMIT", "VOLUME_RESERVE"),
     *("LOG_LEVEL", "CERTIFICATE_SECONDS", "CA_SECONDS", "POSTGRES_MEMORY", "SLOT_WAL_MOST"),
+    *("AUDIT_RETENTION", "APP_LOG_FILES", "WORKERS", *ALL_PORTS, *SUBNETS),
     "OTEL_EXPORTER_OTLP_ENDPOINT",
-    *("AUDIT_RETENTION", "APP_LOG_FILES", "WORKERS", *PORTS, *SUBNETS),
     *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
+    *("MONITORING", *alerts.SETTINGS),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 
@@ -113,6 +124,11 @@ def compose_profiles(environment: Mapping[str, str]) -> str:
 def has_backups(environment: Mapping[str, str]) -> bool:
     """Tell whether a stack with these settings has a repository of backups."""
     return (environment.get("BACKUP") or "yes") == "yes"
+
+
+def is_watched(environment: Mapping[str, str]) -> bool:
+    """Tell whether a stack with these settings has Prometheus and Alertmanager."""
+    return environment.get("MONITORING") == "yes"
 
 
 def file(root: Path) -> Path:
@@ -145,7 +161,7 @@ def adopt(root: Path, names: Container[str] = NAMES) -> None:
 
 def port(name: str) -> int:
     """Return a port of the host; raise StackError where it is no number of a port."""
-    value = os.environ.get(name) or str(PORTS[name])
+    value = os.environ.get(name) or str(ALL_PORTS[name])
     if not value.isdecimal() or not 0 < int(value) < 2**16:
         raise StackError(f"{name} is '{value}'; it must be a port, 1 to 65535")
     return int(value)

@@ -24,7 +24,9 @@ FIRST, STEP = 10_000, 100
 
 def slot(number: int) -> dict[str, str]:
     """Return all ports and subnets of one slot; no two slots share any."""
-    ports = {name: str(port + FIRST + STEP * (number - 1)) for name, port in settings.PORTS.items()}
+    ports = {
+        name: str(port + FIRST + STEP * (number - 1)) for name, port in settings.ALL_PORTS.items()
+    }
     third = 2 * number  # 0 and 1 are the first stack's
     subnets = {
         name: f"172.30.{third + place}.0/{settings.BITS}"
@@ -38,7 +40,9 @@ def choose(root: Path) -> dict[str, str]:
 
     Raises StackError when no slot is free.
     """
-    missing = [name for name in (*settings.PORTS, *settings.SUBNETS) if not os.environ.get(name)]
+    missing = [
+        name for name in (*settings.ALL_PORTS, *settings.SUBNETS) if not os.environ.get(name)
+    ]
     if names.is_default() or not missing:
         return {}
     reserved = _reserved(root)
@@ -61,7 +65,7 @@ def _reserved(root: Path) -> set[str]:
 
 
 def _is_free(given: dict[str, str]) -> bool:
-    ports = {name: int(value) for name, value in given.items() if name in settings.PORTS}
+    ports = {name: int(value) for name, value in given.items() if name in settings.ALL_PORTS}
     subnets = {
         name: IPv4Network(value) for name, value in given.items() if name in settings.SUBNETS
     }

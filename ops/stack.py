@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops import (
+    alerts,
     cluster,
     farewell,
     firewall,
@@ -29,7 +30,7 @@ from ops import (
 from ops.backups import marks, replacement, repository, scratch
 from ops.console import CommandFailedError, Progress, StackError, run_step, say
 from ops.host import Host, moment
-from ops.secret_files import S3_FILES, SecretFiles
+from ops.secret_files import ALERT_FILES, S3_FILES, SecretFiles
 from ops.timing import deadline
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Stack:
         self._start()
         if not settings.has_backups(self.environment):
             repository.leave()
+        if not settings.is_watched(self.environment):
+            removal.leave(cluster.WATCHER, "Monitoring", names.volume(cluster.WATCHER))
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
@@ -116,6 +119,7 @@ class Stack:
         chosen = {**kept, **os.environ}
         settings.check()
         s3.check(chosen, self.secrets)
+        alerts.check(chosen)
         self._settle_settings()
         settings.confirm(settings.loosened(kept, self.environment))
         if self.secrets.exist:  # else there is no audit yet
@@ -128,12 +132,14 @@ class Stack:
         settings.keep(self.root, chosen)
         self.secrets.make()
         s3.keep(chosen, self.secrets)
+        alerts.keep(os.environ, self.secrets)
         ownership.claim(self.root)
         self.environment["UPDATED"] = updated or self.host.updated()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
         self.make_certificates()
         self.environment["SECRETS_DIGEST"] = self.secrets.digest()
         self.environment["BACKUP_S3_DIGEST"] = self.secrets.digest(S3_FILES)
+        self.environment["ALERTS_DIGEST"] = self.secrets.digest(ALERT_FILES)
         if settings.has_backups(self.environment):
             marks.before_migrating(self.root / "alembic" / "versions")
         legacy.leave(self._take_down)  # which releases the rule
@@ -220,7 +226,8 @@ class Stack:
         """Tell Compose which ports and networks the stack has."""
         for name in settings.SUBNETS:
             self.environment[name.replace("SUBNET", "PREFIX")] = settings.prefix(name)
-        for name in settings.PORTS:
+        self.environment["STACK"] = names.stack()
+        for name in settings.ALL_PORTS:
             self.environment[name] = str(settings.port(name))
 
     def _settle_settings(self) -> None:

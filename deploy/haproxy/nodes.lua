@@ -198,3 +198,39 @@ core.register_cli({ "show", "node" }, "show node NAME: what it last said of itse
         applet:send(what.word .. "\n")
     end
 end)
+
+-- /holdfast, in Prometheus' text format: whether this proxy has the virtual IP, as the kernel says, and what the nodes last
+-- said. HAProxy's own exporter knows neither.
+local VIP = os.getenv("VIP")
+local HELD = VIP and "|%-%- " .. VIP:gsub("%.", "%%.") .. "\n[^\n]*/32 host LOCAL"
+
+local function holds_vip()
+    local file = io.open("/proc/net/fib_trie")
+    if not file then return false end
+    local text = file:read("a")
+    file:close()
+    return text:find(HELD) ~= nil
+end
+
+core.register_service("holdfast", "http", function(applet)
+    local lines = {}
+    if VIP then
+        lines = {
+            "# HELP holdfast_virtual_ip_held 1 while this proxy has the virtual IP.",
+            "# TYPE holdfast_virtual_ip_held gauge",
+            "holdfast_virtual_ip_held " .. (holds_vip() and 1 or 0),
+        }
+    end
+    lines[#lines + 1] = "# HELP holdfast_node_answer What a node last said of itself to this proxy."
+    lines[#lines + 1] = "# TYPE holdfast_node_answer gauge"
+    for node, what in pairs(known) do
+        local word = seconds() - what.at > STALE and "down" or what.word:match("^[^:]+")
+        lines[#lines + 1] = ('holdfast_node_answer{node="%s",answer="%s"} 1'):format(node, word)
+    end
+    local body = table.concat(lines, "\n") .. "\n"
+    applet:set_status(200)
+    applet:add_header("content-type", "text/plain; version=0.0.4")
+    applet:add_header("content-length", #body)
+    applet:start_response()
+    applet:send(body)
+end)

@@ -12,9 +12,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ops import cluster, names, s3
+from ops import cluster, names, removal, s3
 from ops.backups import archiving
-from ops.console import StackError, result
+from ops.console import StackError
 
 STANZA = "holdfast"
 PGBACKREST = ("pgbackrest", "--config=/tmp/pgbackrest.conf", f"--stanza={STANZA}")
@@ -121,11 +121,9 @@ def container() -> str:
 
 def leave() -> None:
     """Remove the repository's container, if there is one; the backups stay in their volume."""
-    if any(each.name == cluster.REPOSITORY for each in cluster.containers()):
-        cluster.docker("rm", "--force", names.container(cluster.REPOSITORY))
-        bucket = os.environ.get(s3.BUCKET)
-        where = f"the bucket {bucket}" if bucket else names.volume(cluster.REPOSITORY)
-        result("Backups", f"none any more; what there is stays in {where}")
+    bucket = os.environ.get(s3.BUCKET)
+    where = f"the bucket {bucket}" if bucket else names.volume(cluster.REPOSITORY)
+    removal.leave(cluster.REPOSITORY, "Backups", where)
 
 
 def backups() -> list[Backup]:

@@ -158,3 +158,8 @@ async def test_statistics_metrics_and_liveness(stack: EmbeddedStack) -> None:
     metrics = await asyncio.to_thread(get, "/metrics")
     assert f'server="{stack.primary.name}"' in metrics
     assert "200 OK" in await asyncio.to_thread(get, "/healthz")
+    told = await asyncio.to_thread(get, "/holdfast")
+    writable = f'holdfast_node_answer{{node="{stack.primary.name}",answer="writable"}} 1'
+    assert writable in told.splitlines()
+    # There is none here.
+    assert "virtual_ip" not in told

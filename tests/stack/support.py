@@ -101,10 +101,10 @@ def log_of(container: str, *options: str) -> str:
     return done.stdout + done.stderr
 
 
-def docker(*arguments: str) -> str:
-    """Run a Docker command that must succeed; return its output."""
+def docker(*arguments: str, limit: float = DOCKER_LIMIT) -> str:
+    """Run a Docker command that must succeed, within so many seconds; return its output."""
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+        ["docker", *arguments], capture_output=True, text=True, check=False, timeout=limit
     )
     assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout

@@ -24,6 +24,8 @@ OF_ONE = {
         *("pg_current_logfile", "pg_get_backend_memory_contexts", "pg_get_shmem_allocations"),
         *("pg_ls_archive_statusdir", "pg_ls_logdir", "pg_ls_logicalmapdir", "pg_ls_tmpdir"),
         *("pg_ls_logicalsnapdir", "pg_ls_replslotdir", "pg_ls_waldir"),
+        # What its server knows of the machine (deploy/postgres/watched.sql).
+        "node_facts",
     },
 }
 ROLES = ("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check")

@@ -26,7 +26,7 @@ STANDBY = "postgresql-auto-failover-standby.conf"
 BEGIN = """
 source "$HOME/bin/common.sh"
 tls=$HOME/tls mounted=$HOME/mounted PGDATA=$HOME/data NODE_NAME=postgres2
-stepped_out=$HOME/stepped-out stopping=$HOME/stopping
+stepped_out=$HOME/stepped-out notes=$HOME stopping=$HOME/stopping
 source "$HOME/bin/heal.sh"
 # Sets `known` to what the kernel knows of this shell's children: page faults of those that have
 # ended (each had some), and the numbers of those that have not.

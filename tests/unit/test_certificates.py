@@ -16,6 +16,8 @@ DAY = 86400
 LIFE, CA_LIFE = 90 * DAY, 3650 * DAY
 NODES = ("pg-monitor", "postgres1", "postgres2", "postgres3", "backup")
 EDGE = "vip-access"
+WATCHER = "monitoring"
+ALL = (*NODES, EDGE, WATCHER)
 SETTINGS = ("CERTIFICATE_SECONDS", "CA_SECONDS", "EDGE_NAMES", "RENEW", "VIP")
 """What the script reads; whoever runs the tests may have some of it."""
 
@@ -110,8 +112,8 @@ def maker(tmp_path: Path) -> Maker:
 
 def test_made_once(maker: Maker) -> None:
     """All of them the first time, nothing the second; the names are those of the stack."""
-    assert maker.made() == {"the CA of nodes", "the CA of edge", *NODES, EDGE}
-    for member in (*NODES, EDGE):
+    assert maker.made() == {"the CA of nodes", "the CA of edge", *ALL}
+    for member in ALL:
         assert maker.fits(member)
     assert maker.made() == set()
 
@@ -143,7 +145,7 @@ def test_a_machine_that_was_off_for_long(maker: Maker) -> None:
     """Everything has ended: all is made anew, apart again."""
     maker.made()
     maker.clock += 20 * 365 * DAY
-    assert maker.made() == {"the CA of nodes", "the CA of edge", *NODES, EDGE}
+    assert maker.made() == {"the CA of nodes", "the CA of edge", *ALL}
     assert len(set(maker.ends().values())) == len(maker.ends())
     assert maker.made() == set()
 
@@ -151,11 +153,11 @@ def test_a_machine_that_was_off_for_long(maker: Maker) -> None:
 def test_the_setting_counts(maker: Maker) -> None:
     """One that outlives the setting, or has other names, is made anew; so is all when asked."""
     maker.made()
-    assert maker.made(CERTIFICATE_SECONDS="3600") == {*NODES, EDGE}
+    assert maker.made(CERTIFICATE_SECONDS="3600") == {*ALL}
     # Made for an hour, so a third of that counts, whatever others last.
     assert maker.made() == set()
     assert maker.made(EDGE_NAMES="DNS:api.example.org") == {EDGE}
-    assert maker.made(EDGE_NAMES="DNS:api.example.org", RENEW="yes") == {*NODES, EDGE}
+    assert maker.made(EDGE_NAMES="DNS:api.example.org", RENEW="yes") == {*ALL}
 
 
 @pytest.mark.parametrize(
@@ -200,14 +202,14 @@ def test_killed_at_any_step(maker: Maker) -> None:
     while True:
         maker.clock += LIFE  # all are due
         done = maker.run(BEFORE=str(total := total + 1))
-        for member in (*NODES, EDGE):
+        for member in ALL:
             assert maker.fits(member), f"{member} after step {total}"
         if done.returncode == 0:
             break
         maker.made()
         for member in NODES:
             assert maker.verifies(maker.folder / member / "ca.crt", member)
-    assert total > len((*NODES, EDGE))
+    assert total > len(ALL)
 
 
 def test_killed_at_any_step_of_the_first_run(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ CAPABILITIES = {
 }
 NODES = {"pg-monitor", "postgres1", "postgres2", "postgres3", "backup"}
 PROXIES = {"haproxy1", "haproxy2"}
+WATCHER = "monitoring"
+IN_BOTH = PROXIES | {WATCHER}
 WEEK = 7 * 24 * 3600  # seconds
 LINE = 300
 """Bytes of a line on the disk, of all but the apps: the longest usual ones, with Docker's frame."""
@@ -33,7 +35,7 @@ REQUEST = 550
 RATES = {"app1": (5, REQUEST), "app2": (5, REQUEST)}
 """Lines a second and their bytes, as deploy/compose/README.md has them; of the others one."""
 
-LOGS_MOST = 6_000_000_000
+LOGS_MOST = 6_200_000_000
 """Bytes of all logs together."""
 
 MAKER = "certificates"
@@ -110,21 +112,26 @@ def test_no_secret_in_an_environment(name: str) -> None:
 
 
 def test_only_the_edge_is_published() -> None:
-    """On loopback, unless BIND_ADDRESS says otherwise."""
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["vip-access"]
+    """On loopback, unless BIND_ADDRESS says otherwise; who watches, whatever it says."""
+    published = {name for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"vip-access", WATCHER}
+    for port in SERVICES[WATCHER]["ports"]:
+        assert port.startswith("127.0.0.1:")
     for port in SERVICES["vip-access"]["ports"]:
         assert port.startswith("${BIND_ADDRESS:-127.0.0.1}:")
 
 
-def test_only_the_proxies_are_in_both_networks() -> None:
+def test_only_proxies_and_who_watches_are_in_both_networks() -> None:
     """Nodes and monitor in the one that leads nowhere, everything else in the other."""
+    for name in IN_BOTH:
+        assert int(SERVICES[name]["sysctls"]["net.ipv4.ip_forward"]) == 0
     for name, service in SERVICES.items():
         if name == MAKER:
             assert "networks" not in service
             continue
         expected = {"database"} if name in NODES else {"edge"}
         assert set(service["networks"]) == (
-            expected | {"edge", "database"} if name in PROXIES else expected
+            expected | {"edge", "database"} if name in IN_BOTH else expected
         )
     assert COMPOSE["networks"]["database"]["internal"] is True
 
@@ -140,8 +147,8 @@ def test_addresses_are_in_the_lower_half() -> None:
             assert taken in ipaddress.ip_network(by_default(pool["subnet"])), name
             assert taken not in ipaddress.ip_network(by_default(pool["ip_range"])), name
             found.add((name, network))
-    proxies = {(name, network) for name in PROXIES for network in ("edge", "database")}
-    assert found == proxies | {(name, "database") for name in NODES} | {("vip-access", "edge")}
+    both = {(name, network) for name in IN_BOTH for network in ("edge", "database")}
+    assert found == both | {(name, "database") for name in NODES} | {("vip-access", "edge")}
 
 
 def by_default(text: str) -> str:

@@ -52,6 +52,19 @@ def test_the_room_on_the_volume_is_what_df_says(node: Node) -> None:
     assert int(free) > 0
 
 
+def test_the_volume_is_noted_for_who_watches(node: Node) -> None:
+    """Its size and what is left, in bytes; the line is always as long, so it is written over."""
+    script = """
+        measure_room && note_volume && note_volume
+        IFS= read -r line <"$notes/volume"
+        echo "$(wc -l <"$notes/volume") ${#line} $bytes $line"
+    """
+    lines, length, size, left, noted_size, noted_left = node.run(script).split()
+    assert (lines, length) == ("1", "50")
+    assert (noted_size, noted_left) == (size, left)
+    assert int(size) > int(left) > 0
+
+
 def test_a_copy_under_way_is_seen(node: Node) -> None:
     """By the name of its process. Other tests' copies, on this machine, end within seconds."""
     program = node.home / "pg_rewind"

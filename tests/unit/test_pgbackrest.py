@@ -31,6 +31,20 @@ def repository(node: Node) -> Node:
     return node
 
 
+@pytest.mark.parametrize(
+    ("processors", "processes"), [(1, "1"), (2, "1"), (3, "2"), (4, "2"), (64, "4")]
+)
+def test_a_backup_leaves_processors_to_the_load(
+    repository: Node, processors: int, processes: str
+) -> None:
+    """With all of two the load's median was 0.8 s while it was taken."""
+    there = (
+        f"PGBACKREST_CONFIG=$HOME/config tls=; mkdir() {{ :; }}; nproc() {{ echo {processors}; }}"
+    )
+    config = f'{SOURCE} {there}; write_config; cat "$PGBACKREST_CONFIG"'
+    assert f"process-max={processes}" in repository.run(config).splitlines()
+
+
 def test_without_a_bucket_it_is_in_the_volume(repository: Node) -> None:
     """Encrypted, and with no word of S3."""
     lines = repository.run(f"{SOURCE} repository_options").splitlines()

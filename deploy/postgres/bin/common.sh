@@ -72,12 +72,13 @@ install_certificate() {
     done
 }
 
-have_certificate() { install_certificate || [ -s "$tls/tls.crt" ]; }
+have_certificate() { { install_certificate || [ -s "$tls/tls.crt" ]; } && note_certificate; }
 
 # A renewed certificate counts from the next connection on; those that are open go on.
 watch_certificate() {
     while pause 2; do
         install_certificate || continue
+        note_certificate || log "no end of the certificate can be read"
         [ ! -e /tmp/pgbackrest/server ] || reload_backups
         pg_ctl --silent --pgdata "$PGDATA" reload && log "a new certificate is in use"
     done
@@ -102,10 +103,23 @@ read_passwords() {
     done
 }
 
-# Sets `free` to the megabytes on the volume that are left for PostgreSQL, as df says them.
+# Sets `free` to the megabytes on the volume that are left for PostgreSQL, as df says them, and `bytes` to its size and what
+# is left.
 measure_room() {
-    free=$(stat --file-system --format='%a %S' "$HOME") || return 1
-    free=$(((${free% *} * ${free#* } + 1048575) / 1048576))
+    local size unit
+    bytes=$(stat --file-system --format='%b %a %S' "$HOME") || return 1
+    read -r size free unit <<<"$bytes"
+    bytes="$((size * unit)) $((free * unit))"
+    free=$(((free * unit + 1048575) / 1048576))
+}
+
+# For node_facts() (watched.sql). Written over in place: who reads finds one or the other, never half of it.
+notes=/tmp
+note_volume() { printf '%-50s\n' "$bytes" 1<>"$notes/volume"; }
+note_certificate() {
+    local ends
+    ends=$(openssl x509 -in "$tls/tls.crt" -noout -enddate) && ends=$(date -d "${ends#*=}" +%s) &&
+        printf '%-20s\n' "$ends" 1<>"$notes/certificate-ends"
 }
 
 # libpq reads these; no password in a command line, an environment or a connection string.

@@ -3,6 +3,13 @@
 # shellcheck shell=bash disable=SC2154  # what common.sh sets
 export PGBACKREST_CONFIG=/tmp/pgbackrest.conf
 
+# Half of the processors, at most four: on two, a backup by two processes took as long as by one, and the load's median
+# was 0.8 s instead of 12 ms. Niceness holds within a container alone.
+processes() {
+    local half=$((($(nproc) + 1) / 2))
+    echo $((half < 4 ? half : 4))
+}
+
 # write_config [LINE...]: what both have in common, and these lines. Another process never sees half of it.
 write_config() {
     mkdir -p /tmp/pgbackrest/{lock,spool,log}
@@ -11,7 +18,7 @@ write_config() {
         printf '%s\n' '[global]' "$@" \
             lock-path=/tmp/pgbackrest/lock spool-path=/tmp/pgbackrest/spool log-path=/tmp/pgbackrest/log \
             log-level-console=warn log-level-file=off log-timestamp=n \
-            compress-type=zst process-max=2 io-timeout=20 \
+            compress-type=zst "process-max=$(processes)" io-timeout=20 \
             tcp-keep-alive-count=3 tcp-keep-alive-idle=5 tcp-keep-alive-interval=5 \
             "tls-server-address=${LISTEN_ADDRESS:-*}" "tls-server-ca-file=$tls/ca.crt" "tls-server-cert-file=$tls/tls.crt" \
             "tls-server-key-file=$tls/tls.key" >"$PGBACKREST_CONFIG.new"

@@ -16,7 +16,7 @@ SECRETS = Path("deploy/compose/secrets")
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BIND_ADDRESS", *settings.PORTS, *settings.SUBNETS):
+    for name in ("BIND_ADDRESS", "MONITORING", *settings.ALL_PORTS, *settings.SUBNETS):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -44,6 +44,17 @@ def test_of_another_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "172.30.2.0/24 (virtual IP 172.30.2.100)" in said
     commands = [word for word in said.split("`") if "make" in word]
     assert all("NAME=second" in word for word in commands)
+
+
+def test_it_says_whether_somebody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where; or how that is added."""
+    assert "`MONITORING=yes make up` adds that" in farewell.text(SECRETS)
+    monkeypatch.setenv("MONITORING", "yes")
+    monkeypatch.setenv("PROMETHEUS_PORT", "19090")
+    said = farewell.text(SECRETS)
+    assert "https://localhost:19090/alerts" in said
+    assert "https://localhost:9093/" in said
+    assert "adds that" not in said
 
 
 def command(text: str, name: str) -> list[str]:

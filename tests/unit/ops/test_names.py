@@ -104,7 +104,8 @@ def test_volumes_and_networks_have_the_projects_names() -> None:
         for each in COMPOSE[kind].values():
             assert not {"name", "external"} & set(each or {})
     assert {
-        names.volume(each) for each in (cluster.MONITOR, *cluster.NODES, cluster.REPOSITORY)
+        names.volume(each)
+        for each in (cluster.MONITOR, *cluster.NODES, cluster.REPOSITORY, cluster.WATCHER)
     } == {f"holdfast_{name}" for name in COMPOSE["volumes"]}
 
 

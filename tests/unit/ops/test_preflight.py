@@ -46,7 +46,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     monkeypatch.delenv("BIND_ADDRESS", raising=False)
     for name in settings.SUBNETS:
         monkeypatch.delenv(name, raising=False)
-    for name in settings.PORTS:
+    monkeypatch.delenv("MONITORING", raising=False)
+    for name in settings.ALL_PORTS:
         monkeypatch.setenv(name, str(_free_port()))
     return engine
 
@@ -100,6 +101,18 @@ def test_a_port_of_another_container_is_named_with_it(
         preflight.check()
     engine.published = "vip-access\t127.0.0.1:18999->8080/tcp"
     preflight.check()
+
+
+@pytest.mark.usefixtures("engine")
+def test_ports_of_what_is_not_wanted_may_be_in_use(
+    listener: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus's is needed where there is one."""
+    monkeypatch.setenv("PROMETHEUS_PORT", str(listener))
+    preflight.check()
+    monkeypatch.setenv("MONITORING", "yes")
+    with pytest.raises(StackError, match="PROMETHEUS_PORT="):
+        preflight.check()
 
 
 @pytest.mark.usefixtures("engine")

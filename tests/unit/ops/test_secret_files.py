@@ -20,7 +20,8 @@ def files(tmp_path: Path) -> SecretFiles:
     """Secrets as the first `make up` makes them."""
     files = SecretFiles(tmp_path / "secrets")
     files.make()
-    (files.certificates / "nodes").mkdir()
+    for ca in ("nodes", "edge"):
+        (files.certificates / ca).mkdir()
     return files
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network
     from pathlib import Path
 
-ALL = (*settings.PORTS, *settings.SUBNETS)
+ALL = (*settings.ALL_PORTS, *settings.SUBNETS)
 
 
 class Machine:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from ops import audit
+from ops.names import ROOT
 
 if TYPE_CHECKING:
     import pytest
@@ -30,3 +33,13 @@ def test_nobody_could_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """That is said, not taken for a clean bill."""
     assert audit.report([UNKNOWN]) == 0
     assert "not run" in capsys.readouterr().out
+
+
+def test_each_package_has_one_version() -> None:
+    """In all lists: what is tested is what runs, and pip-audit asks about none that has two."""
+    versions: dict[str, set[str]] = defaultdict(set)
+    for name in audit.REQUIREMENTS:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        for package, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):
+            versions[package].add(version)
+    assert {package: found for package, found in versions.items() if len(found) > 1} == {}

@@ -18,7 +18,7 @@ from service.lifecycle import Lifecycle
 from service.observability.journal import Journal
 from service.observability.metrics import Metrics
 from service.observability.observer import ServiceObserver
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, load_trace_settings
 from service.users import router as users
 from service.users.service import UserService
 from service.workers.peers import Peers
@@ -131,13 +131,20 @@ def create_app(
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
-    """Return what makes and sends traces, if they are wanted; else nothing of it is imported."""
+    """Return what makes and sends traces, if they are wanted; else nothing of it is imported.
+
+    Raises SettingsError.
+    """
     if not settings.otel_exporter_otlp_endpoint:
         return None
-    from service.observability.tracing import Tracing  # noqa: PLC0415
-
+    chosen = load_trace_settings()
     endpoint = settings.otel_exporter_otlp_endpoint
-    return Tracing(endpoint, database_options(settings), VERSION)
+    try:  # the SDK reads bounds of spans when it is imported, and others when they are made
+        from service.observability.tracing import Tracing  # noqa: PLC0415
+
+        return Tracing(endpoint, database_options(settings), VERSION, chosen)
+    except ValueError as error:  # its message begins with the variable
+        raise SettingsError(f"{error}.") from error
 
 
 def _cors(settings: Settings) -> dict[str, Any] | None:

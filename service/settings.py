@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.workers import cores
@@ -178,6 +178,50 @@ class Settings(BaseSettings):
     def read_host(self) -> str:
         """The host of the read endpoint: DB_READ_HOST, or the write endpoint's."""
         return self.db_read_host or self.db_write_host
+
+
+Compression = Annotated[
+    Literal["none", "gzip", "deflate"], BeforeValidator(lambda text: text.strip().lower())
+]
+
+
+class TraceSettings(BaseSettings):
+    """OpenTelemetry's own variables: its SDK reads them, and would take or refuse them silently.
+
+    Of these the environment alone counts, as for the SDK.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    otel_bsp_max_queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 2048  # spans
+    otel_bsp_max_export_batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 512
+    otel_bsp_schedule_delay: Annotated[int, Field(ge=1, le=3_600_000)] = 5000  # milliseconds
+    otel_exporter_otlp_compression: Compression = "none"
+    otel_exporter_otlp_traces_compression: Compression = "none"
+    otel_exporter_otlp_timeout: Seconds = 10.0
+    otel_exporter_otlp_traces_timeout: Seconds = 10.0
+    otel_traces_sampler: Annotated[
+        Literal[
+            "always_on",
+            "always_off",
+            "traceidratio",
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ],
+        BeforeValidator(lambda text: text.lower()),
+    ] = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
+def load_trace_settings() -> TraceSettings:
+    """Read OpenTelemetry's variables from the environment. Raises SettingsError."""
+    try:
+        return TraceSettings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
 
 
 def load_settings() -> Settings:

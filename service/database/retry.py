@@ -94,7 +94,10 @@ class RetryPolicy:
 
 
 class Retrying(Protocol):
-    """What `retry_on_failover` asks of a database."""
+    """What `retry_on_failover` asks of a database.
+
+    One that has a `tracer` as well (a `Tracer`, or None) gets a span for each attempt.
+    """
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -107,10 +110,6 @@ class Retrying(Protocol):
     @property
     def admission(self) -> Admission:
         """How many units of work there may be."""
-
-    @property
-    def tracer(self) -> Tracer | None:
-        """Who makes spans of attempts, if anybody does."""
 
 
 class HasDatabase(Protocol):
@@ -145,7 +144,8 @@ def retry_on_failover(
                 return await method(self, *args, **kwargs)
             database = self.database
             policy = database.retry_policy
-            run = method if database.tracer is None else traced(method, database.tracer)
+            tracer: Tracer | None = getattr(database, "tracer", None)
+            run = method if tracer is None else traced(method, tracer)
             admission, caller = database.admission, current_caller().name
             admission.begin(caller)
             try:

@@ -18,7 +18,7 @@ import requests
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NoOpTracer
 
@@ -28,6 +28,7 @@ from service.observability.journal import Journal
 from service.observability.metrics import Metrics
 from service.observability.spans import Spans, TracedJournal
 from service.observability.tallies import Tallies, Tally
+from service.settings import TraceSettings
 
 logger = structlog.get_logger()
 
@@ -39,8 +40,15 @@ REASON = 300  # characters
 class Tracing:
     """Of one process: from `async with` on, spans are sent."""
 
-    def __init__(self, endpoint: str, options: DatabaseOptions, version: str) -> None:
+    def __init__(
+        self, endpoint: str, options: DatabaseOptions, version: str, settings: TraceSettings
+    ) -> None:
+        """Take what it needs. Raises ValueError, which names the variable of a wrong bound."""
         self.spans = Spans(options)
+        self._settings = settings
+        self._limits = SpanLimits()
+        self._exporter: _Exporter | None = None
+        self._provider: TracerProvider | None = None
         self._url = endpoint.rstrip("/") + PATH
         self._resource = {
             SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME") or "holdfast",
@@ -58,23 +66,36 @@ class Tracing:
 
     async def __aenter__(self) -> Self:
         # Not before: it starts a thread, and workers are forked from what is there by then.
-        self._exporter = _Exporter(self._url, self._tallies.labels("delivered"))
-        processor = _Processor(self._exporter, self._tallies.labels("ended"))
-        resource = Resource.create({**self._resource, "process.pid": os.getpid()})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(processor)
-        self.spans.tracer = self._provider.get_tracer("holdfast")
-        logger.info("traces are sent", endpoint=self._url)
+        try:
+            self._begin()
+        except Exception as error:  # noqa: BLE001 - whatever it is: requests are served without
+            logger.warning("traces are not sent", endpoint=self._url, reason=_reason(error))
+        else:
+            logger.info("traces are sent", endpoint=self._url)
         return self
+
+    def _begin(self) -> None:
+        exporter = _Exporter(self._url, self._tallies.labels("delivered"))
+        resource = Resource.create({**self._resource, "process.pid": os.getpid()})
+        provider = TracerProvider(
+            resource=resource, shutdown_on_exit=False, span_limits=self._limits
+        )
+        tracer = provider.get_tracer("holdfast")
+        # Last, as it starts the thread.
+        processor = _Processor(exporter, self._tallies.labels("ended"), self._settings)
+        provider.add_span_processor(processor)
+        self._exporter, self._provider, self.spans.tracer = exporter, provider, tracer
 
     async def __aexit__(self, *_: object) -> None:
         """Send what is left, for up to TRACES_BOUND seconds."""
+        if (provider := self._provider) is None or (exporter := self._exporter) is None:
+            return
         self.spans.tracer = NoOpTracer()
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def shut_down() -> None:
-            self._provider.shutdown()
+            provider.shutdown()
             with suppress(RuntimeError):  # nobody waits any more
                 loop.call_soon_threadsafe(ended.set)
 
@@ -84,14 +105,21 @@ class Tracing:
             async with asyncio.timeout(TRACES_BOUND):
                 await ended.wait()
         except TimeoutError:
-            self._exporter.shutdown()
+            exporter.shutdown()
 
 
 class _Processor(BatchSpanProcessor):
     """The SDK's, which also counts: what did not fit into its queue was not delivered."""
 
-    def __init__(self, exporter: SpanExporter, ended: Tally) -> None:
-        super().__init__(exporter)
+    def __init__(self, exporter: SpanExporter, ended: Tally, settings: TraceSettings) -> None:
+        queue = settings.otel_bsp_max_queue_size
+        super().__init__(
+            exporter,
+            max_queue_size=queue,
+            schedule_delay_millis=settings.otel_bsp_schedule_delay,
+            # The SDK refuses a batch larger than the queue.
+            max_export_batch_size=min(settings.otel_bsp_max_export_batch_size, queue),
+        )
         self._ended = ended
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -113,6 +141,7 @@ class _Exporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch; called by one thread alone."""
+        self._session.outcome = "nothing was sent"  # unless the exporter gets that far
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
             self._delivered.count += len(spans)
@@ -121,7 +150,7 @@ class _Exporter(SpanExporter):
 
     def _tell(self, *, fails: bool) -> None:
         if fails and not self._fails:
-            reason = self._session.outcome[:REASON]
+            reason = self._session.outcome
             logger.warning("traces are not delivered", endpoint=self._url, reason=reason)
         elif self._fails and not fails:
             logger.info("traces are delivered again", endpoint=self._url)
@@ -142,11 +171,18 @@ class _Session(requests.Session):
     def request(self, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401 - passed on
         try:
             response = super().request(*args, **options)
-        except requests.RequestException as error:
-            self.outcome = str(error)
+        except Exception as error:
+            self.outcome = _reason(error)
             raise
         self.outcome = f"{response.status_code} {response.reason}"
         return response
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong; a ValueError's message may have a header's value: a key."""
+    name = type(error).__name__
+    told = isinstance(error, OSError) and not isinstance(error, ValueError)
+    return f"{name}: {error}"[:REASON] if told else name
 
 
 def _silence_library() -> None:

@@ -76,7 +76,14 @@ class Endpoints:
         self.retry_policy = policy
         self.observer = Recorder()
         self.admission = Admission(limit=10)
-        self.tracer: Spans | None = None
+
+
+class TracedEndpoints(Endpoints):
+    """The same, which has a tracer or could have one: `Database` always has the attribute."""
+
+    def __init__(self, tracer: Spans | None) -> None:
+        super().__init__(AT_ONCE)
+        self.tracer = tracer
 
 
 class Work:
@@ -371,13 +378,23 @@ async def test_too_many_are_refused_before_they_begin() -> None:
 async def test_each_attempt_has_a_span() -> None:
     """One begins when the one before has ended; a unit within a unit has none of its own."""
     work = Work(LOST, LOST, "done")
-    spans = work.database.tracer = Spans()
+    spans = Spans()
+    work.database = TracedEndpoints(spans)
     assert await work.outer() == "done"
     assert spans.told == [
         *("begin 1", "fail connection-lost", "end 1"),
         *("begin 2", "fail connection-lost", "end 2"),
         *("begin 3", "end 3"),
     ]
+
+
+async def test_a_database_needs_no_tracer() -> None:
+    """A wrapper of one that has never heard of it, or has none, is good enough."""
+    work = Work(LOST, "done")
+    assert not hasattr(work.database, "tracer")
+    assert await work.outer() == "done"
+    work.database = TracedEndpoints(None)
+    assert await work.outer() == "done"
 
 
 @given(

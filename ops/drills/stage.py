@@ -15,6 +15,7 @@ from ops import names
 from ops.cluster import APPS, REPOSITORY
 from ops.console import StackError
 from ops.drills import volume
+from ops.drills.deferred import deferred
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ def docker(*arguments: str, text: str | None = None) -> str:
         done = subprocess.run(
             ["docker", *arguments],
             input=text, capture_output=True, errors="replace", check=False, timeout=DOCKER_LIMIT,
+            start_new_session=True,  # Ctrl-C is for this process, which may be mending
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise StackError(f"docker {arguments[0]} took longer than {DOCKER_LIMIT:.0f} s") from None
@@ -94,16 +96,17 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Mend everything, the last fault first, also when one mending fails."""
-        self._undos.close()
+        """Mend everything, the last fault first, also when one mending fails or on Ctrl-C."""
+        self.mend()
 
     def note(self, what: str) -> None:
         """Note something for the timeline that is neither fault nor mending."""
         self.mark(what, "event")
 
     def mend(self) -> None:
-        """Mend everything now."""
-        self._undos.close()
+        """Mend everything now. Who wants to end it meanwhile, waits for that."""
+        with deferred():
+            self._undos.close()
 
     @property
     def primary(self) -> str:

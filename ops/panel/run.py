@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -16,6 +18,8 @@ from ops.panel.journal import Journal
 from ops.panel.parts import Parts
 from ops.panel.server import Server
 from ops.panel.timeline import Timeline
+
+MENDING = "Mending first: then this ends.\n"
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,27 @@ def start(port: int, *, read_only: bool) -> Console:
     return Console(server, hub, parts)
 
 
+def end_with_a_signal() -> None:
+    """Be interrupted by the first of Ctrl-C, SIGTERM and SIGHUP; to another one say what goes on.
+
+    SIGHUP stays ignored where it is: by nohup, say.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        if len(came) == 1:
+            raise KeyboardInterrupt
+        os.write(sys.stderr.fileno(), MENDING.encode())  # `say` may be interrupted by this
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if each is not signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, interrupt)
+
+
 def run(port: int, *, read_only: bool) -> None:
-    """Serve the page until Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP."""
+    end_with_a_signal()
     console = start(port, read_only=read_only)
     try:
         say(f"Open {console.server.link}")

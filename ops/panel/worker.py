@@ -51,19 +51,18 @@ class Teller:
         self._output = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
-        self._deaf = False  # whoever heard this is gone
+        self.unheard = False  # whoever heard this is gone
 
     def say(self, **what: Any) -> None:  # noqa: ANN401 - whatever JSON can carry
-        """Say one thing; when nobody hears it any more, stop as after Ctrl-C."""
-        if self._deaf:
+        """Say one thing, if anybody hears it. Standard input says when to end, not this."""
+        if self.unheard:
             return
         try:
             with self._lock:
                 self._output.write(json.dumps(what) + "\n")
                 self._output.flush()
         except OSError:
-            self._deaf = True
-            os.kill(os.getpid(), signal.SIGINT)
+            self.unheard = True
 
 
 class Follower:
@@ -106,6 +105,8 @@ def load(teller: Teller) -> None:
         try:
             while not run.wait(TELL) and run.now < LONGEST:
                 follower.tell()
+                if teller.unheard:
+                    raise StackError("nobody hears it")
         finally:
             run.stop(HURRY)
             follower.tell()
@@ -150,10 +151,22 @@ def _end_with_input() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def _end_with_a_signal() -> None:
+    """Be interrupted by the first signal, and by no other: then it ends, and mends."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        if len(came) == 1:
+            raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
+
+
 def main(words: list[str]) -> int:
     """Do what the words say."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # mend, as after Ctrl-C
+    _end_with_a_signal()
     teller = Teller()
     begun = time.monotonic()
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -94,6 +96,51 @@ def test_a_worker_that_nobody_hears_ends_quietly(service: str, tmp_path: Path) -
         worker.stdout.readline()
         worker.stdout.close()
         assert worker.wait(LIMIT) == 1
+
+
+MENDING = """
+import subprocess, sys, threading
+from ops.drills.stage import Stage
+from ops.panel import worker
+from ops.snapshot import Snapshot
+
+worker._end_with_a_signal()
+teller = worker.Teller()
+worker._end_with_input()
+
+def chatter():
+    while not threading.Event().wait(0.02):
+        teller.say(seen=[])
+
+def mend(name):
+    subprocess.run(["sleep", "0.5"], check=True)
+    with open(name, "w") as file:
+        file.write("mended")
+
+with Stage(Snapshot(), lambda what, kind: None, lambda: None) as stage:
+    stage._undo("one", lambda: mend("one"))
+    stage._undo("two", lambda: mend("two"))
+    threading.Thread(target=chatter, daemon=True).start()
+    threading.Event().wait(30)
+"""
+
+
+def test_what_was_broken_is_mended_when_the_console_is_killed(tmp_path: Path) -> None:
+    """Nobody hears it, its input ends, and somebody ends it: all of that at once, and again."""
+    with subprocess.Popen(
+        [sys.executable, "-c", MENDING], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as worker:  # fmt: skip
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        worker.stdout.close()
+        worker.stdin.close()
+        while worker.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(0.1)
+            worker.send_signal(signal.SIGTERM)
+    assert [(tmp_path / name).read_text() for name in ("one", "two")] == ["mended", "mended"]
 
 
 def operation(due: float) -> Operation:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +104,54 @@ def test_a_stack_with_another_name_breaks_its_own(
     assert not members & set(said)
     assert {f"second-{name}" for name in members} <= set(said)
     assert not any("second" in mark for mark in marks)
+
+
+# ---------------------------------------------------------------- signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("early", [True, False], ids=["mend", "exit"])
+def test_nobody_ends_a_mending(
+    engine: Docker, monkeypatch: pytest.MonkeyPatch, number: int, *, early: bool
+) -> None:
+    """What is broken is mended first, all of it; then the signal counts, and the next ones do."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+
+        def told(*arguments: str, text: str | None = None) -> str:
+            if arguments[0] == "start":
+                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), number)
+            return engine(*arguments, text=text)
+
+        monkeypatch.setattr(module, "docker", told)
+        broken, _ = stage()
+        with pytest.raises(KeyboardInterrupt), broken:
+            broken.kill("postgres1")
+            broken.kill("app1")
+            if early:
+                broken.mend()
+        assert engine.told[-2:] == ["start app1", "start postgres1"]
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_stage_mends_in_any_thread(engine: Docker) -> None:
+    """Where signals are not its own."""
+    broken, _ = stage()
+    broken.kill("app1")
+    thread = threading.Thread(target=broken.mend)
+    thread.start()
+    thread.join(10)
+    assert engine.told[-1] == "start app1"
+
+
+def test_ctrl_c_is_not_for_dockers_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal sends it to all of its process group: one that mends would end with it."""
+    program = tmp_path / "docker"
+    program.write_text(f"#!{sys.executable}\nimport os\nprint(os.getpgrp())\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert int(docker("start", "app1")) != os.getpgrp()
 
 
 # ---------------------------------------------------------------- processes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops import events, operate
 from ops.console import StackError
+from ops.drills.alone import alone
 from ops.drills.faults import FAULTS
 from ops.drills.history import History, save
 from ops.drills.result import Judged, Measured, Totals, judge_all, measure, on_one_clock, total
@@ -73,7 +74,7 @@ def run_one(
     lacks: Sequence[str] = (),
     begun: Callable[[Session], object] = lambda _: None,
 ) -> Drill:
-    """Run one fault under load. Raises StackError when the stack is not whole to begin with.
+    """Run one fault under load. Raises StackError beside another drill, or on a stack not whole.
 
     `lacks`: sentences on the machine (ops.machine), for the top of its pages. `begun` is called
     when the load runs, and before the fault: for whoever looks on. When the fault
@@ -82,7 +83,7 @@ def run_one(
     """
     keep.mkdir(parents=True, exist_ok=True)
     problems = []
-    with Session(plan, fault.load) as session:
+    with alone(), Session(plan, fault.load) as session:
         begun(session)
         try:
             session.strike(fault)
@@ -100,7 +101,7 @@ def run_random(plan: Plan, soak: Soak, keep: Path, tell: Callable[[str], None]) 
     """
     keep.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    with Session(plan) as session:
+    with alone(), Session(plan) as session:
         try:
             for fault, quiet in draw(soak.seed):
                 if session.now > soak.minutes * 60:

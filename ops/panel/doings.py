@@ -69,6 +69,8 @@ class Doings:
     def drill(self, name: str, *, sure: bool = False) -> None:
         """Start a drill. Raises RefusedError."""
         with self._lock:
+            if self._closed:
+                raise RefusedError("The console is ending.")
             if name not in FAULTS:
                 raise RefusedError(f"There is no drill {name!r}.")
             if self._drill is not None:

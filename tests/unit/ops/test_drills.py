@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from ops import names
 from ops.console import StackError
 from ops.drills import runner
 from ops.drills import stage as module
@@ -154,6 +155,7 @@ class Broken:
 @pytest.fixture
 def soak(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseException], Drill]:
     """Run a soak whose second strike raises; the database has what the client has written."""
+    monkeypatch.setattr(names, "ROOT", tmp_path / "checkout")
     monkeypatch.setattr(runner, "QUIET", (0.0, 0.0))
     monkeypatch.setattr(runner.operate, "wait_for", lambda *_, **__: None)
     monkeypatch.setattr(runner, "rows", lambda _: [Row("e", "", 1)])

@@ -194,6 +194,9 @@ def test_closing_ends_what_runs_and_starts_nothing(stand: Stand) -> None:
     assert stand.doings.close()
     assert len(stand.errands) == 2
     assert not stand.load["on"]
+    with pytest.raises(RefusedError, match="ending"):
+        stand.doings.drill("app-killed")
+    assert len(stand.errands) == 2
 
 
 def test_all_drills_are_offered_with_what_they_do() -> None:

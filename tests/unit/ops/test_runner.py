@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from ops import names
 from ops.console import StackError
 from ops.drills import runner
+from ops.drills.alone import alone
 from ops.drills.faults import Fault, Targets
 from ops.drills.history import Row, load
 from ops.drills.session import Strike
@@ -22,7 +27,6 @@ from ops.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 PLAN = Plan()
 STARTED = 1000.25
@@ -71,9 +75,10 @@ class Session:
 
 
 @pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Session:
     """What drills run in; the primary has what was written."""
     session = Session()
+    monkeypatch.setattr(names, "ROOT", tmp_path / "checkout")
     monkeypatch.setattr(runner, "Session", session)
     monkeypatch.setattr(runner, "rows", lambda _: [Row("e", "a", 1)])
     monkeypatch.setattr(runner.operate, "wait_for", lambda *_, **__: None)
@@ -99,6 +104,51 @@ def test_a_drill_keeps_what_its_clients_saw(session: Session, tmp_path: Path) ->
     assert (drill.began, drill.seconds) == ("1970-01-01T00:16:40+00:00", 9.1)
     assert len(drill.measured) == 2  # one in each of the two runs above
     assert session.given == [PLAN, FAULT.load, "over"]
+
+
+ANOTHER = """
+import sys
+from pathlib import Path
+from ops import names
+from ops.drills.alone import alone
+
+names.ROOT = Path(sys.argv[1])
+with alone():
+    print("runs", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda keep: runner.run_one(FAULT, PLAN, keep),
+        lambda keep: runner.run_random(PLAN, runner.Soak(1.0, 7), keep, lambda _: None),
+    ],
+    ids=["one", "random"],
+)
+def test_one_drill_at_a_time_whoever_runs_it(
+    session: Session, tmp_path: Path, run: Callable[[Path], object]
+) -> None:
+    """Another console, or the command line: its process has the stack until it ends, or is killed.
+
+    A stack with another name is another one.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", ANOTHER, str(tmp_path / "checkout")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3],
+    ) as another:  # fmt: skip
+        assert another.stdout is not None
+        assert another.stdout.readline() == b"runs\n"
+        with pytest.raises(StackError, match="another drill runs"):
+            run(tmp_path)
+        assert session.given == []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NAME", "second")
+            with alone():
+                pass
+        another.kill()
+    run(tmp_path)
 
 
 def test_what_the_machine_lacks_stands_at_the_top_of_each_page(

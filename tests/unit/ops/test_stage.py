@@ -124,11 +124,16 @@ def test_nobody_ends_a_mending(
 
         monkeypatch.setattr(module, "docker", told)
         broken, _ = stage()
-        with pytest.raises(KeyboardInterrupt), broken:
-            broken.kill("postgres1")
-            broken.kill("app1")
-            if early:
-                broken.mend()
+
+        def strike() -> None:
+            with broken:
+                broken.kill("postgres1")
+                broken.kill("app1")
+                if early:
+                    broken.mend()
+
+        with pytest.raises(KeyboardInterrupt):
+            strike()
         assert engine.told[-2:] == ["start app1", "start postgres1"]
         assert signal.getsignal(number) is signal.default_int_handler
     finally:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.console import StackError
 from ops.drills.faults import FAULTS
 from ops.panel.catalogue import GRAVE
 from ops.panel.errand import Errand
@@ -42,6 +45,7 @@ class Doings:
         self._lock = threading.RLock()
         self._load: Errand | None = None
         self._load_is: dict[str, Any] = {"on": False, "phase": "", "error": ""}
+        self._ending: list[Errand] = []  # loads that were switched off
         self._drill: Errand | None = None
         self._drill_is: dict[str, Any] | None = None
         self._load_again = False
@@ -117,6 +121,7 @@ class Doings:
             under_way = [each for each in (self._load, self._drill) if each is not None]
             for each in under_way:
                 each.stop()
+            under_way += self._ending
         return all(each.wait() for each in under_way)
 
     @property
@@ -129,40 +134,41 @@ class Doings:
     def _start_load(self) -> None:
         if self._closed:
             return
-        self._load = self._errand(("load",), self._hear_load, lambda: None)
-        self._load.ended = self._ender(self._load)
-        self._load_is = {"on": True, "phase": "starting", "error": ""}
-        self._load.start()
+        load = self._errand(("load",), lambda _: None, lambda: None)
+        load.heard, load.ended = partial(self._hear_load, load), partial(self._load_ended, load)
+        try:
+            load.start()
+        except BaseException as error:
+            self._load_is = {"on": False, "phase": "", "error": str(error)}
+            self._changed()
+            raise
+        self._load, self._load_is = load, {"on": True, "phase": "starting", "error": ""}
         self._journal.add("load", "The load is switched on.")
         self._changed()
 
-    def _ender(self, errand: Errand) -> Callable[[], None]:
-        def ended() -> None:
-            with self._lock:
-                if self._load is errand:  # by itself: else another one may run already
-                    self._load = None
-                    self._load_is |= {"on": False, "phase": ""}
-                    self._journal.add(
-                        "load", f"The load has ended. {self._load_is['error']}".strip()
-                    )
-            self._changed()
-
-        return ended
+    def _load_ended(self, load: Errand) -> None:
+        with self._lock:
+            if self._load is load:  # by itself: else another one may run already
+                self._load = None
+                self._load_is |= {"on": False, "phase": ""}
+                self._journal.add("load", f"The load has ended. {self._load_is['error']}".strip())
+        self._changed()
 
     def _stop_load(self) -> None:
         load, self._load = self._load, None
         self._load_is = {"on": False, "phase": "", "error": ""}
         if load is not None:
             load.stop()
+            self._ending = [*(each for each in self._ending if each.runs), load]
         self._journal.add("load", "The load is switched off.")
         self._changed()
 
-    def _hear_load(self, said: dict[str, Any]) -> None:
+    def _hear_load(self, load: Errand, said: dict[str, Any]) -> None:
         if "seen" in said:
             self._timeline.add(tuple(each) for each in said["seen"])
         with self._lock:
             for what in ("phase", "error"):
-                if what in said and self._load is not None:
+                if what in said and self._load is load:
                     self._load_is[what] = said[what]
 
     def _hear_drill(self, said: dict[str, Any]) -> None:
@@ -194,7 +200,8 @@ class Doings:
                 self._journal.add("note", f"Drill {self._drill_is['name']} is over.")
             if self._load_again and not self._closed:
                 self._load_again = False
-                self._start_load()
+                with contextlib.suppress(StackError):  # the switch says it
+                    self._start_load()
         self._changed()
 
 

@@ -34,9 +34,9 @@ class Errand:
     def start(self) -> None:
         """Begin. Raises StackError when the process cannot be started."""
         log = state(ROOT) / "logs" / "console.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as errors:
-            try:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as errors:
                 self._process = subprocess.Popen(
                     [*self.command, *self.words],
                     stdin=subprocess.PIPE,
@@ -45,8 +45,8 @@ class Errand:
                     cwd=ROOT,
                     start_new_session=True,  # Ctrl-C is for the console, which ends this in order
                 )
-            except OSError as error:
-                raise StackError(f"{self.words[0]} cannot be started: {error}") from error
+        except OSError as error:
+            raise StackError(f"The {self.words[0]} cannot be started: {error}") from error
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ops.console import StackError
 from ops.drills.faults import FAULTS
 from ops.panel.catalogue import FIRST, GRAVE, offered
 from ops.panel.doings import Doings, RefusedError
@@ -52,11 +53,12 @@ class Stand:
     def __init__(self) -> None:
         self.journal, self.timeline = Journal(), Timeline()
         self.errands: list[Errand] = []
+        self.command = [sys.executable, "-c", PROCESS]
         self.doings = Doings(self.journal, self.timeline, lambda: None, self.errand)
 
     def errand(self, *given: Any) -> Errand:  # noqa: ANN401 - as Errand takes them
         """Make one whose process is PROCESS."""
-        made = Errand(*given, command=(sys.executable, "-c", PROCESS))
+        made = Errand(*given, command=self.command)
         self.errands.append(made)
         return made
 
@@ -104,6 +106,35 @@ def test_the_load_goes_on_and_off(stand: Stand) -> None:
     stand.doings.load(on=False)
     assert stand.errands[0].wait(LIMIT)
     assert stand.load == {"on": False, "phase": "", "error": ""}
+
+
+def test_a_load_that_has_ended_speaks_for_no_other(stand: Stand) -> None:
+    """Off and on within a moment: the first one's last words come while the second one runs."""
+    stand.doings.load(on=True)
+    wait_until(lambda: stand.load["phase"] == "running", "the load")
+    stand.doings.load(on=False)
+    stand.doings.load(on=True)
+    assert stand.errands[0].wait(LIMIT)
+    wait_until(lambda: stand.load["phase"] == "running", "the second load")
+    assert stand.load == {"on": True, "phase": "running", "error": ""}
+
+
+def test_a_load_that_cannot_be_started_is_off(stand: Stand) -> None:
+    """Also after a drill, when nobody has asked; and then it may be switched on."""
+    well, stand.command = stand.command, ["/nowhere/python"]
+    with pytest.raises(StackError, match="cannot be started"):
+        stand.doings.load(on=True)
+    assert not stand.load["on"]
+    assert "/nowhere/python" in stand.load["error"]
+    stand.errands.clear()
+    stand.command = well
+    stand.doings.load(on=True)
+    stand.doings.drill("app-killed")
+    stand.command = ["/nowhere/python"]
+    wait_until(lambda: stand.load["error"], "what the switch says")
+    assert not stand.load["on"]
+    assert not stand.doings.drilling
+    del stand.errands[2:]
 
 
 def test_a_load_that_ends_by_itself_says_why(stand: Stand) -> None:

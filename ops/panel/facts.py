@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Facts:
     """What the parts say now; None is what nobody says."""
 
+    asking: bool = False  # some part was asked for the first time and may still answer
     containers: list[Container] | None = None
     states: dict[str, Any] | None = None  # the monitor's
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)  # as NODE; only who answers

@@ -67,6 +67,8 @@ class Journal:
 
     def compare(self, now: dict[str, Any]) -> None:
         """Note what is different in the page's data from what was there the last time."""
+        if now["asking"]:
+            return  # whoever has not answered yet has not changed
         before, self._before = self._before, now
         if before is None or not (before["docker"] and now["docker"]):
             return

@@ -43,6 +43,9 @@ class Part(Generic[T]):
     done: Callable[[], object] = lambda: None
     """Called when nothing is asked any more."""
 
+    asked: bool = False
+    """Whether it has answered, or failed to, at all: else that there is no answer says nothing."""
+
     _answer: T | None = None
     _at: float = 0.0  # monotonic seconds: when the answer was asked for
     _amended: float = -SETTLES  # monotonic seconds
@@ -77,6 +80,12 @@ class Part(Generic[T]):
 
     def look(self) -> None:
         """Ask once."""
+        try:
+            self._look()
+        finally:
+            self.asked = True
+
+    def _look(self) -> None:
         begun = time.monotonic()
         before = self.answer
         try:

@@ -130,6 +130,7 @@ class Parts:
     def facts(self) -> Facts:
         """What they say now."""
         return Facts(
+            asking=not all(part.asked for part in self._drawn()),
             containers=self.containers.answer,
             states=self.states.answer,
             nodes=_said(self.nodes),
@@ -145,6 +146,12 @@ class Parts:
             certificates=self.certificates.answer or [],
             backups=self.backups.answer,
         )
+
+    def _drawn(self) -> list[Part[Any]]:
+        """Return the parts without which it is not known who leads, and what is wrong."""
+        several = (self.nodes, self.holds, self.servers)
+        each: list[Part[Any]] = [part for parts in several for part in parts.values()]
+        return [self.containers, self.states, self.edge, *each]
 
     # ------------------------------------------------------------------ how each is asked
 

@@ -30,6 +30,8 @@ DURABILITY = {
     "unknown": "Where writes go is not known.",
 }
 
+ASKING = {"level": "", "word": "asking", "sentence": "The parts of the stack are asked."}
+
 ROLES = {
     "primary": "primary",
     "single": "primary, alone",
@@ -87,11 +89,13 @@ def _with_use(node: Node, used: dict[str, int]) -> Node:
 def as_data(facts: Facts) -> dict[str, Any]:
     """Return what the page draws."""
     now = snapshot_of(facts)
-    problems = diagnose(now) if facts.containers is not None else []
+    known = facts.containers is not None and not facts.asking
+    problems = diagnose(now) if known else []
     return {
         "stack": names.stack(),
         "docker": facts.containers is not None,
-        **_verdict(now, problems, known=facts.containers is not None),
+        "asking": facts.asking,
+        **(ASKING if facts.asking else _verdict(now, problems, known=known)),
         "primary": now.primary,
         "vip": {"address": cluster.vip(), "holder": now.vip_holder},
         "edge": {"up": now.edge, "url": cluster.edge_url(), **_container(now, cluster.EDGE)},

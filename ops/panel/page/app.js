@@ -42,13 +42,14 @@ function hear(message) {
 }
 
 function showState(data) {
+  document.title = `${data.word} · Holdfast`;
+  say($("stack"), data.stack === "holdfast" ? "" : data.stack);
+  say($("foot-stack"), data.stack);
+  $("verdict").className = `verdict ${data.level}`;
+  say($("word"), data.word);
+  say($("sentence"), data.primary ? `${data.primary} leads. ${data.sentence}` : data.sentence);
+  if (data.asking) return; // what is not known yet is not drawn as missing
   state = data;
-  document.title = `${state.word} · Holdfast`;
-  say($("stack"), state.stack === "holdfast" ? "" : state.stack);
-  say($("foot-stack"), state.stack);
-  $("verdict").className = `verdict ${state.level}`;
-  say($("word"), state.word);
-  say($("sentence"), state.primary ? `${state.primary} leads. ${state.sentence}` : state.sentence);
   say($("in-words"), inWords(state));
   drawing.draw(state, traffic());
   showTable();

@@ -86,6 +86,21 @@ def test_a_docker_that_is_silent_is_no_failure_of_everything() -> None:
     assert stand.journal.after(0) == []
 
 
+def test_a_console_that_begins_invents_nothing() -> None:
+    """That a part has not answered yet is no change, nor is its first answer."""
+    facts = [replace(without(whole(), "app1"), asking=True, nodes={}, holds={}, servers={})]
+    hub = Hub(lambda: facts[0], Journal(), Timeline(), None, threading.Event())
+    hub.look()
+    facts[0] = replace(whole(), asking=True)
+    hub.look()
+    facts[0] = whole()
+    hub.look()
+    assert hub.journal.after(0) == []
+    facts[0] = without(whole(), "app1")
+    hub.look()
+    assert [each["what"] for each in hub.journal.after(0)] == ["app1 is down."]
+
+
 def test_the_monitors_events_are_told_once_and_in_words() -> None:
     """As recorded in a drill: what nodes reported, not the monitor's thoughts between."""
     events = [

@@ -177,6 +177,7 @@ case "$1" in
     exec)
         [ "$2" = -i ] || exit 1
         member=$3; shift 3
+        [ ! -e "$STACK/$member-is-slow" ] || sleep 1
         echo "$member $1" >> "$STACK/begun"
         case "$1" in
             psql) while read -r line; do
@@ -241,6 +242,22 @@ def test_the_parts_are_asked_on_one_session_each(stack: Path) -> None:
         logins = (stack / "begun").read_text().splitlines()
         assert logins.count("postgres1 psql") == 1
         assert logins.count("haproxy1 sh") == 1
+    finally:
+        there.stop()
+
+
+def test_a_part_that_has_not_answered_yet_is_asked_and_not_silent(stack: Path) -> None:
+    """Once each has answered, or failed to, its silence is its own."""
+    (stack / "haproxy2-is-slow").touch()
+    (stack / "ps").write_text(ps("pg-monitor", "postgres1", "haproxy1", "haproxy2"))
+    there = Parts(lambda: None)
+    assert there.facts.asking
+    there.start()
+    try:
+        wait_until(lambda: there.facts.nodes, "the node")
+        assert there.facts.asking
+        wait_until(lambda: not there.facts.asking, "the end of asking")
+        assert there.facts.holds == {"haproxy1": False, "haproxy2": True}
     finally:
         there.stop()
 

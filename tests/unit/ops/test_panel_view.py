@@ -76,6 +76,14 @@ def test_what_nobody_says_is_not_known_and_holds_nothing_back() -> None:
     assert quiet["apps"][0]["pools"] is None
 
 
+def test_who_has_not_been_heard_yet_is_not_missing() -> None:
+    """The console has just begun: it asks, and finds nothing wrong."""
+    shown = data(replace(whole(), asking=True, holds={}, servers={}, nodes={}, edge=None))
+    assert (shown["asking"], shown["word"], shown["level"]) == (True, "asking", "")
+    assert shown["problems"] == []
+    assert data(whole())["asking"] is False
+
+
 def test_two_nodes_that_accept_writes_are_called_so() -> None:
     """That is worse than none."""
     both = {name: {"read_only": "off", "senders": []} for name in ("postgres1", "postgres2")}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 KEPT = 400
 """Entries; a failover makes 20."""
 
+LATELY = 900.0
+"""Seconds before the first look that the monitor's events are told of: times have no day."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -56,10 +59,12 @@ class Journal:
         """Note what the monitor heard from nodes; not its thoughts between."""
         if events and max(event.number for event in events) < self._monitor:
             self._monitor = 0  # another monitor, which counts from 1
+        since = 0.0 if self._monitor else time.time() - LATELY
         for event in events or ():
             if event.number > self._monitor:
                 self._monitor = event.number
-                if event.reported and event.state != "init":
+                recent = event.time.timestamp() >= since
+                if recent and event.reported and event.state != "init":
                     role = ROLES.get(event.state, event.state)
                     what = f"Monitor: {event.node} is {event.state}"
                     what += f" ({role})" if role != event.state else ""

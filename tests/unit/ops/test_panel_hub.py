@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -101,16 +101,37 @@ def test_a_console_that_begins_invents_nothing() -> None:
     assert [each["what"] for each in hub.journal.after(0)] == ["app1 is down."]
 
 
-def test_the_monitors_events_are_told_once_and_in_words() -> None:
-    """As recorded in a drill: what nodes reported, not the monitor's thoughts between."""
-    events = [
+def recorded(ago: float) -> list[Event]:
+    """Return the monitor's events of a drill, as if the last one was so many seconds ago."""
+    found = json.loads(RECORDED.read_text())["events"]
+    shift = time.time() - ago - datetime.fromisoformat(found[-1]["time"]).timestamp()
+    return [
         Event(
             each["number"],
-            datetime.fromisoformat(each["time"]),
+            datetime.fromisoformat(each["time"]) + timedelta(seconds=shift),
             *(each[name] for name in ("node", "state", "goal", "what")),
         )
-        for each in json.loads(RECORDED.read_text())["events"]
+        for each in found
     ]
+
+
+def test_what_the_monitor_heard_yesterday_did_not_happen_now() -> None:
+    """The page shows times without a day. What comes after the first look is told in any case."""
+    journal = Journal()
+    old = recorded(ago=86_400)
+    journal.hear_monitor(old[:-1])
+    assert journal.after(0) == []
+    late = next(each for each in old if each.reported)
+    journal.hear_monitor([*old, replace(late, number=old[-1].number + 1)])
+    assert [each["kind"] for each in journal.after(0)][-1:] == ["monitor"]
+    journal = Journal()
+    journal.hear_monitor([*old, replace(late, number=10**6, time=datetime.now(UTC))])
+    assert len(journal.after(0)) == 1
+
+
+def test_the_monitors_events_are_told_once_and_in_words() -> None:
+    """As recorded in a drill: what nodes reported, not the monitor's thoughts between."""
+    events = recorded(ago=60)
     journal = Journal()
     journal.hear_monitor(events[:-1])
     journal.hear_monitor(events)

@@ -15,7 +15,7 @@ from ops import certificates, cluster, tokens
 from ops.backups import repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
 
     from ops.certificates import Certificate
@@ -186,15 +186,24 @@ def take() -> Snapshot:
         saved = None
         if any(container.name == cluster.REPOSITORY for container in containers):
             saved = pool.submit(repository.reach, accepting[0] if accepting else None)
-        holder = next((proxy for proxy, holds in proxies.items() if holds.result()), None)
-        seen = pool.submit(_servers, holder) if holder else None
+        held = [proxy for proxy, holds in proxies.items() if holds.result()]
+        asked = {proxy: pool.submit(_servers, proxy) for proxy in held}
+        tables = {proxy: table.result() for proxy, table in asked.items()}
+        holder = holder_of(held, tables)
         nodes = [
             replace(node, used=full[node.name].result() if node.name in full else None)
             for node in join(states.result(), _result(senders, dict))
         ]
         # Without its container it is another's port that answers.
         return Snapshot(
-            *(containers, nodes, accepting, holder, _result(seen, list), _result(edge, bool)),
+            *(
+                containers,
+                nodes,
+                accepting,
+                holder,
+                tables.get(holder or "", []),
+                _result(edge, bool),
+            ),
             leaderless=[] if nodes else [name for name in names if cluster.is_leaderless(name)],
             sizes=taken.result() if taken else None,
             tokens=tokens.complaint(tokens.of_stack()),
@@ -264,8 +273,20 @@ def join(
     return sorted(nodes, key=lambda node: node.name)
 
 
-def _servers(holder: str) -> list[Server]:
-    return servers(cluster.servers_of(holder))
+def holder_of(held: Sequence[str], tables: Mapping[str, list[Server]]) -> str | None:
+    """Return who takes the requests of those that have the virtual IP.
+
+    Of two it is the one that reaches servers: a proxy that is cut off keeps the address as well.
+    """
+
+    def reach(proxy: str) -> tuple[bool, int]:
+        return proxy in tables, sum(server.up for server in tables.get(proxy, []))
+
+    return max(held, key=reach, default=None)
+
+
+def _servers(proxy: str) -> list[Server]:
+    return servers(cluster.servers_of(proxy))
 
 
 def servers(rows: list[dict[str, str]]) -> list[Server]:

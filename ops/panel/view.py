@@ -66,7 +66,7 @@ def snapshot_of(facts: Facts) -> Snapshot:
     nodes = [
         _with_use(node, facts.used) for node in snapshot.join(states, snapshot.senders_of(senders))
     ]
-    holder = next((name for name in cluster.PROXIES if facts.holds.get(name)), None)
+    holder = snapshot.holder_of(_holders(facts), facts.servers)
     return Snapshot(
         containers=facts.containers or [],
         nodes=nodes,
@@ -82,6 +82,11 @@ def snapshot_of(facts: Facts) -> Snapshot:
     )
 
 
+def _holders(facts: Facts) -> list[str]:
+    """Return the proxies that have the virtual IP; there are two while one is cut off."""
+    return [name for name in cluster.PROXIES if facts.holds.get(name)]
+
+
 def _with_use(node: Node, used: dict[str, int]) -> Node:
     return replace(node, used=used.get(node.name))
 
@@ -95,7 +100,7 @@ def as_data(facts: Facts) -> dict[str, Any]:
         "stack": names.stack(),
         "docker": facts.containers is not None,
         "asking": facts.asking,
-        **(ASKING if facts.asking else _verdict(now, problems, known=known)),
+        **(ASKING if facts.asking else _verdict(now, problems, _holders(facts), known=known)),
         "primary": now.primary,
         "vip": {"address": cluster.vip(), "holder": now.vip_holder},
         "edge": {"up": now.edge, "url": cluster.edge_url(), **_container(now, cluster.EDGE)},
@@ -122,13 +127,15 @@ def as_data(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _verdict(now: Snapshot, problems: Sequence[Problem], *, known: bool) -> dict[str, str]:
+def _verdict(
+    now: Snapshot, problems: Sequence[Problem], holders: Sequence[str], *, known: bool
+) -> dict[str, str]:
     """Return the one word, and the one sentence, that say it all."""
     if not known:
         return {"level": "bad", "word": "not known", "sentence": "Docker does not answer."}
     if now.primary is None:
         level, word = "bad", "no writes"
-    elif problems or not now.whole:
+    elif problems or not now.whole or len(holders) > 1:
         level, word = "degraded", "degraded"
     else:
         level, word = "well", "all is well"
@@ -136,6 +143,8 @@ def _verdict(now: Snapshot, problems: Sequence[Problem], *, known: bool) -> dict
     if now.primary is None:
         two = len(now.writable) > 1
         sentence = "Two nodes accept writes." if two else "No node accepts writes: clients wait."
+    if len(holders) > 1:
+        sentence += f" {' and '.join(holders)} both hold the virtual IP."
     return {"level": level, "word": word, "sentence": sentence}
 
 

@@ -24,7 +24,8 @@ function proxy(it, state) {
   const says = it.runs ? (it.answers ? "serves" : "silent") : it.condition;
   const is = it.runs ? (it.answers ? "up" : "busy") : "down";
   const vip = it.name === state.vip.holder ? "virtual IP" : "";
-  return box(it.name, it.name, is, says, [vip ? "takes requests" : "in reserve"], { vip, role: vip || "in reserve" });
+  const rest = it.holds ? "holds the virtual IP too" : "in reserve";
+  return box(it.name, it.name, is, says, [vip ? "takes requests" : rest], { vip, role: vip || rest });
 }
 
 function app(it, state) {

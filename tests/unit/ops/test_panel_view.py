@@ -112,10 +112,22 @@ def test_a_frozen_container_is_called_frozen() -> None:
     assert (shown["apps"][0]["runs"], shown["apps"][0]["condition"]) == (False, "frozen")
 
 
-def test_two_proxies_with_the_address_are_both_shown() -> None:
-    """Split brain of the address: one is drawn as the holder, and both say that they have it."""
-    shown = data(replace(whole(), holds={"haproxy1": True, "haproxy2": True}))
+@pytest.mark.parametrize("cut", ["haproxy1", "haproxy2"])
+@pytest.mark.parametrize("silent", [True, False])
+def test_of_two_proxies_with_the_address_the_one_that_reaches_others_is_drawn(
+    cut: str, *, silent: bool
+) -> None:
+    """A proxy that is cut off keeps it as well: that is said, and its table does not count."""
+    other = "haproxy2" if cut == "haproxy1" else "haproxy1"
+    both = {other: backends(["postgres1"], ["postgres1", "postgres2"]), cut: backends([], [])}
+    if silent:
+        del both[cut]
+    shown = data(replace(whole(), holds={"haproxy1": True, "haproxy2": True}, servers=both))
     assert [each["holds"] for each in shown["proxies"]] == [True, True]
+    assert shown["vip"]["holder"] == other
+    assert shown["routes"]["writes"] == ["postgres1"]
+    assert shown["level"] == "degraded"
+    assert "haproxy1 and haproxy2 both hold the virtual IP." in shown["sentence"]
 
 
 def test_a_stack_without_a_repository_has_none() -> None:

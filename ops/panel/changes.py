@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 from ops import cluster, names
+from ops.panel import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +47,10 @@ class Changes:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            with contextlib.suppress(OSError):
+            try:
                 self._listen()
+            except Exception as error:  # noqa: BLE001 - it is listened to again, whatever happened
+                log.note("docker events", error)
             self._over.wait(AGAIN)
 
     def _listen(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.console import StackError
 from ops.names import ROOT, state
+from ops.panel import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +34,10 @@ class Errand:
 
     def start(self) -> None:
         """Begin. Raises StackError when the process cannot be started."""
-        log = state(ROOT) / "logs" / "console.log"
+        file = state(ROOT) / "logs" / "console.log"
         try:
-            log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("ab") as errors:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab") as errors:
                 self._process = subprocess.Popen(
                     [*self.command, *self.words],
                     stdin=subprocess.PIPE,
@@ -68,8 +69,12 @@ class Errand:
     def _listen(self) -> None:
         try:
             for line in self._process.stdout or ():
-                with contextlib.suppress(ValueError):
+                try:
                     self.heard(json.loads(line))
+                except ValueError:
+                    continue
+                except Exception as error:  # noqa: BLE001 - who is not heard to the end is held up
+                    log.note(f"what the {self.words[0]} says", error)
         finally:
             self._over()
 

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from ops.panel import log
 from ops.panel.catalogue import offered
 from ops.panel.view import as_data
 
@@ -158,5 +159,8 @@ class Hub:
         while not self._over.is_set():
             self._wake.wait(TICK)
             self._wake.clear()
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - whoever looks on is not left alone
+                log.note("hub", error)
             self._over.wait(LEAST)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ops.console import StackError
+from ops.panel import log
 from ops.panel.asking import LateError, SilentError
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class Part(Generic[T]):
         """Ask once."""
         try:
             self._look()
+        except Exception as error:  # noqa: BLE001 - it has to be asked again, whatever happened
+            log.note(f"part {self.name}", error)
         finally:
             self.asked = True
 

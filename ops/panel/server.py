@@ -5,7 +5,9 @@ The standard library's server with a thread a connection: a person has a page or
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,6 +55,12 @@ JUDGED = ("Host", "Origin", "Sec-Fetch-Site", "Cookie", "Content-Type", "X-Conso
 READ_LIMIT = 10.0
 """Seconds for a client to send what it wants, and to take what it is sent."""
 
+ASK_LIMIT = 10.0
+"""Seconds for all of a request to come, however little at a time."""
+
+CONNECTIONS = 40
+"""At a time: twice as many as may look on. Each is a thread; others are closed at once."""
+
 SHUTDOWN_POLL = 0.05
 """Seconds between two looks at whether the server is to stop."""
 
@@ -72,6 +80,7 @@ class Server(ThreadingHTTPServer):
         """Listen; 0 is any free port. Raises StackError when another one has the port."""
         self.hub = hub
         self.keys = keys
+        self._room = threading.BoundedSemaphore(CONNECTIONS)
         try:
             super().__init__((ADDRESS, port), Handler)
         except OSError as error:
@@ -89,6 +98,24 @@ class Server(ThreadingHTTPServer):
         serving = {"poll_interval": SHUTDOWN_POLL}
         threading.Thread(target=self.serve_forever, kwargs=serving, daemon=True).start()
 
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as there
+        """Answer by a thread, if there is room for one."""
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as there
+        """Answer."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
     def handle_error(self, *_: object) -> None:
         """Say nothing of a client that has gone."""
 
@@ -99,6 +126,22 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = READ_LIMIT
+
+    def setup(self) -> None:
+        """Begin to read. `timeout` is for each read: who says a little now and then had no end."""
+        super().setup()
+        self._watch = threading.Timer(ASK_LIMIT, self._hear_no_more)
+        self._watch.daemon = True
+        self._watch.start()
+
+    def finish(self) -> None:
+        """End."""
+        self._watch.cancel()
+        super().finish()
+
+    def _hear_no_more(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
 
     def log_message(self, *_: object) -> None:
         """Keep no log: the link has the token in it."""
@@ -114,6 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with a file of the page, or with the stream."""
+        self._watch.cancel()
         address = urlsplit(self.path)
         token = parse_qs(address.query).get("token", [""])[0] if address.path == "/" else ""
         if refused := self.server.guard.refuses(self._headers(), token):

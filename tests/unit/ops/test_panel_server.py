@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ops.console import StackError
 from ops.panel import hub as hub_module
+from ops.panel import server as server_module
 from ops.panel.access import Keys
 from ops.panel.server import PAGE, Server
 from tests.console_replay import Played, killed
@@ -245,3 +248,51 @@ def test_too_many_pages_are_refused(played: Played, monkeypatch: pytest.MonkeyPa
     assert answer.status == 503
     played.hub.leave(held)
     assert stream(played)
+
+
+def raw(played: Played) -> socket.socket:
+    """Connect, and say nothing."""
+    return socket.create_connection(("127.0.0.1", played.server.guard.port), LIMIT)
+
+
+def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody on this host may connect. Who leaves makes room."""
+    monkeypatch.setattr(server_module, "CONNECTIONS", 2)
+    played = Played()
+    played.start()
+    try:
+        with raw(played), raw(played) as second:
+            with raw(played) as third:
+                assert third.recv(1) == b""
+            second.shutdown(socket.SHUT_RDWR)
+            until = time.monotonic() + LIMIT
+            while True:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    if ask(played, "GET", "/")[0].status == 403:
+                        break
+                assert time.monotonic() < until, "no room"
+                time.sleep(0.01)
+    finally:
+        played.close()
+
+
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\nX: ", b"GET /"])
+def test_a_request_that_trickles_has_an_end(
+    played: Played, monkeypatch: pytest.MonkeyPatch, head: bytes
+) -> None:
+    """Each byte in time, and never all of it."""
+    monkeypatch.setattr(server_module, "ASK_LIMIT", 0.5)
+    with raw(played) as slow:
+        slow.sendall(head)
+        slow.settimeout(0.05)
+        until = time.monotonic() + LIMIT
+        while True:
+            assert time.monotonic() < until, "it is still heard"
+            try:
+                slow.sendall(b"x")
+                slow.recv(1000)  # a refusal, or nothing: its end
+                break
+            except TimeoutError:
+                continue
+            except OSError:
+                break

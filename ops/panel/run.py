@@ -9,7 +9,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from ops.console import say
+from ops import cluster
+from ops.console import StackError, say
 from ops.names import ROOT, state
 from ops.panel import access
 from ops.panel.doings import Doings
@@ -45,6 +46,10 @@ class Console:
 
 def start(port: int, *, read_only: bool) -> Console:
     """Look at the stack, and serve the page. Raises StackError without Docker, or its port."""
+    try:
+        cluster.containers()
+    except OSError as error:
+        raise StackError(f"docker cannot be run: {error.strerror}") from error
     journal, timeline = Journal(), Timeline()
     changed = threading.Event()
     parts = Parts(changed.set)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ops import names
+from ops.console import StackError
 from ops.panel import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -44,3 +47,24 @@ def test_nohup_is_respected() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     run.end_with_a_signal()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        (None, "docker cannot be run: No such file"),
+        ("echo permission denied >&2; exit 1", "permission denied"),
+    ],
+)
+def test_without_docker_it_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str | None, said: str
+) -> None:
+    """It says so, instead of showing a page on which nothing is known."""
+    if program:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(names, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    with pytest.raises(StackError, match=said):
+        run.start(0, read_only=True).close()

@@ -140,14 +140,16 @@ class Stage:
         containers = [names.container(each) for each in members]
         self._undo(f"{', '.join(members)} started", lambda: docker("start", *containers))
         self.mark(f"{', '.join(members)} killed", "fault")
-        docker("kill", *containers)
+        with deferred():  # given up half-way, the engine would break it after it was mended
+            docker("kill", *containers)
 
     def freeze(self, member: str) -> None:
         """Stop all of a container's processes where they are; mended by letting them go on."""
         container = names.container(member)
         self._undo(f"{member} thawed", lambda: _thaw(container))
         self.mark(f"{member} frozen", "fault")
-        docker("pause", container)
+        with deferred():  # as in kill
+            docker("pause", container)
 
     def stall(self, member: str) -> None:
         """Stop a container's processes for `hold` seconds, from beside them: no command is late."""
@@ -164,7 +166,8 @@ class Stage:
         container = names.container(member)
         self._undo(f"{member} runs", lambda: docker("start", container))
         self.mark(f"{what} in {member} killed", "fault")
-        docker("exec", container, "sh", "-c", f"kill -9 $({pids})")
+        with deferred():  # as in kill
+            docker("exec", container, "sh", "-c", f"kill -9 $({pids})")
 
     def cut(self, member: str, other: str | None = None) -> None:
         """Drop all packets between a container and the others, or one other, without a word."""

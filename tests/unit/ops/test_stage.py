@@ -140,6 +140,39 @@ def test_nobody_ends_a_mending(
         signal.signal(number, before)
 
 
+@pytest.mark.parametrize(
+    "strike",
+    [
+        lambda broken: broken.kill("app1"),
+        lambda broken: broken.freeze("app1"),
+        lambda broken: broken.kill_process("app1", "it", "pidof it"),
+    ],
+    ids=["kill", "freeze", "process"],
+)
+def test_nothing_breaks_after_it_was_mended(
+    engine: Docker, monkeypatch: pytest.MonkeyPatch, strike: Callable[[Stage], None]
+) -> None:
+    """What the engine was told to break it breaks, also where nobody waits for its word."""
+    engine.answers = {"inspect": "paused"}
+
+    def told(*arguments: str, text: str | None = None) -> str:
+        if arguments[0] in {"kill", "pause", "exec"}:
+            os.kill(os.getpid(), signal.SIGINT)
+        return engine(*arguments, text=text)
+
+    monkeypatch.setattr(module, "docker", told)
+    broken, _ = stage()
+
+    def run() -> None:
+        with broken:
+            strike(broken)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert engine.told[0].split()[0] in {"kill", "pause", "exec"}
+    assert engine.told[-1].split()[0] in {"start", "unpause"}
+
+
 def test_a_stage_mends_in_any_thread(engine: Docker) -> None:
     """Where signals are not its own."""
     broken, _ = stage()

@@ -75,6 +75,7 @@ def replace(to: str, secrets: Path, say: Callable[[str], None]) -> str:
     """
     found = histories.usable()
     wanted = points.find(to, found)
+    scratch.remove(MEMBER)  # of an attempt whose command was killed: it goes on writing
     there = [each.name for each in cluster.containers() if each.name in cluster.NODES]
     states = {name: restoring.on_volume(name, STATE).splitlines() for name in there}
     node = next((name for name in there if is_restored(states[name], wanted)), None)
@@ -177,7 +178,6 @@ def _require_archived(node: str) -> None:
 def restore(node: str, secrets: Path, wanted: Target, say: Callable[[str], None]) -> None:
     """Restore on the volume of a node that does not run, beside what it has. Raises StackError."""
     say(f"restoring {names.container(node)}")
-    scratch.remove(MEMBER)
     volume = names.volume(node)
     run, *arguments = restoring.command(MEMBER, volume, secrets, "entrypoint-replace", wanted)
     if subprocess.run(["docker", run, "--rm", *arguments], check=False).returncode != 0:

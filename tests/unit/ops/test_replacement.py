@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops import cluster, names, operate, ownership
-from ops.backups import rebuild, replacement, repository, restoring
+from ops.backups import histories, points, rebuild, replacement, repository, restoring, scratch
 from ops.backups.points import Target
 from ops.console import StackError
 from ops.stack import Stack
@@ -175,3 +175,24 @@ def test_a_monitor_of_nodes_that_are_gone_is_forgotten(monkeypatch: pytest.Monke
     monkeypatch.setattr(cluster, "docker", lambda *words: told.append(words) or "")
     assert rebuild._require_nothing() == []
     assert told == [("volume", "rm", "holdfast_monitor")]
+
+
+def test_what_a_killed_restore_left_at_work_ends_before_anything_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container goes on without its command, and writes where this one clears."""
+    order: list[str] = []
+    monkeypatch.setattr(histories, "usable", list)
+    monkeypatch.setattr(points, "find", lambda *_: TARGET)
+    monkeypatch.setattr(scratch, "remove", lambda member: order.append(f"removed {member}"))
+    node = cluster.Container("postgres1", "running", "Up")
+    monkeypatch.setattr(cluster, "containers", lambda: [node])
+
+    def on_volume(name: str, _: str) -> str:
+        order.append(f"looked at {name}")
+        raise StackError("far enough")
+
+    monkeypatch.setattr(restoring, "on_volume", on_volume)
+    with pytest.raises(StackError, match="far enough"):
+        replacement.replace("latest", tmp_path, order.append)
+    assert order == [f"removed {replacement.MEMBER}", "looked at postgres1"]

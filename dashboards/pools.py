@@ -173,13 +173,13 @@ ONCE = Row(
             (Query(rate("purged_keys"), NAMED),),
         ),
         Panel(
-            "Age of the oldest expired key",
-            "How long a key has been kept beyond its time, at the most. The line is the alert's.",
+            "Since expired keys were removed",
+            "How long ago an instance last found no expired key any more. The line is the alert's.",
             "s",
             (
                 Query(
-                    "max by (instance)"
-                    ' (holdfast_postgres_expired_keys_age_seconds{job="postgres"})',
+                    "time() - max by (instance)"
+                    ' (holdfast_database_keys_purged_timestamp_seconds{job="app"})',
                     NAMED,
                 ),
             ),

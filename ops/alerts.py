@@ -41,7 +41,7 @@ MAIL = ("ALERT_EMAIL", "ALERT_FROM", "ALERT_SMTP")
 """A message needs all of them."""
 
 
-def check(environment: Mapping[str, str]) -> None:
+def check(environment: Mapping[str, str], files: SecretFiles) -> None:
     """Raise StackError that names what is missing, or cannot be."""
     forms = {**SETTINGS, **{name: (form, words) for name, (_, form, words) in SECRETS.items()}}
     for name, (form, words) in forms.items():
@@ -52,6 +52,9 @@ def check(environment: Mapping[str, str]) -> None:
     missing = [name for name in MAIL if not environment.get(name)]
     if 0 < len(missing) < len(MAIL):
         raise StackError(f"Alerts by e-mail need {' and '.join(missing)}, too; or none of {MAIL}.")
+    password = environment.get("ALERT_SMTP_PASSWORD", files.read(ALERT_SMTP_PASSWORD))
+    if bool(environment.get("ALERT_SMTP_USER")) != bool(password):
+        raise StackError("ALERT_SMTP_USER and ALERT_SMTP_PASSWORD go together: both, or neither.")
 
 
 def keep(environment: Mapping[str, str], files: SecretFiles) -> None:

@@ -60,7 +60,8 @@ def _ports(ports: Mapping[str, int], *, tell: bool) -> list[str]:
             found.append(f"{name} and {wanted[port]} are both {port}; each needs its own.")
         wanted[port] = name
         holder = published.get(port, "")
-        if holder not in ours and (holder or not _is_free(address, port)):
+        at = "127.0.0.1" if name in settings.WATCHED_PORTS else address
+        if holder not in ours and (holder or not _is_free(at, port)):
             process = _listener(port) if tell and not holder else ""
             who = f"container {holder}" if holder else (process or "another process")
             other = names.command(f"{name}={(port + 10_000) % 2**16} make up")

@@ -21,13 +21,16 @@ from pathlib import Path
 
 from ops import age, durable, names, settings, tokens
 from ops.console import StackError, agree
-from ops.secret_files import AUTHORITIES, CIPHER, GIVEN, PASSWORDS, STATS, STATS_FILE
+from ops.secret_files import ALERT_FILES, AUTHORITIES, CIPHER, GIVEN, PASSWORDS, STATS, STATS_FILE
 
 CONTENTS = (*PASSWORDS, CIPHER, *GIVEN, STATS, STATS_FILE, tokens.PATH, *AUTHORITIES)
 """Files among the secrets. Each of them is in each export: one that lacked some would be no use."""
 
-FORMAT = 1
+FORMAT = 2
 """Grows when an earlier version could not do with what is in a file."""
+
+READ = (1, FORMAT)
+"""Those that can be read: 1 knows nothing of whom Alertmanager tells."""
 
 ABOUT = "holdfast-export.json"
 SECRETS, SETTINGS = "secrets", ".env"
@@ -160,8 +163,10 @@ def _unpack(packed: bytes) -> Export:
                 raise ValueError(member.name)
             found[member.name] = part.read()
     about = json.loads(found.pop(ABOUT))
-    if about["format"] != FORMAT:
+    if about["format"] not in READ:
         raise ValueError(about["format"])
+    if about["format"] < FORMAT:
+        found |= {f"{SECRETS}/{name}": b"" for name in ALERT_FILES}
     kept = found.pop(SETTINGS, None)
     if set(found) != {f"{SECRETS}/{name}" for name in CONTENTS}:
         raise ValueError(sorted(found))

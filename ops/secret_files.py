@@ -48,7 +48,7 @@ where there is none."""
 
 ALERT_WEBHOOK = "alert_webhook"
 ALERT_HEARTBEAT = "alert_heartbeat"
-ALERT_SMTP_PASSWORD = "alert_smtp_password"  # noqa: S105 - a file's name
+ALERT_SMTP_PASSWORD = "alert_smtp_secret"  # noqa: S105 - a file's name
 ALERT_FILES = (ALERT_WEBHOOK, ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD)
 """Whom Alertmanager tells (ops/alerts.py). Empty where nobody is told."""
 

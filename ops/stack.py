@@ -74,11 +74,8 @@ class Stack:
         begun = time.monotonic()
         self._prepare()
         fill(self)
+        self._leave_unwanted()
         self._start()
-        if not settings.has_backups(self.environment):
-            repository.leave()
-        if not settings.is_watched(self.environment):
-            removal.leave(cluster.WATCHER, "Monitoring", names.volume(cluster.WATCHER))
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
@@ -119,7 +116,7 @@ class Stack:
         chosen = {**kept, **os.environ}
         settings.check()
         s3.check(chosen, self.secrets)
-        alerts.check(chosen)
+        alerts.check(chosen, self.secrets)
         self._settle_settings()
         settings.confirm(settings.loosened(kept, self.environment))
         if self.secrets.exist:  # else there is no audit yet
@@ -249,6 +246,13 @@ class Stack:
         ]
         log = self._log("certificates")
         run_step("Certificates", command, log, limit=60, environment=self.environment)
+
+    def _leave_unwanted(self) -> None:
+        """Remove what is not wanted any more, before it is waited for: it may be ill."""
+        if not settings.has_backups(self.environment):
+            repository.leave()
+        if not settings.is_watched(self.environment):
+            removal.leave(cluster.WATCHER, "Monitoring", names.volume(cluster.WATCHER))
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""

@@ -4,12 +4,12 @@ def hook(file): if file == "" then [] else [{url_file: file, send_resolved: true
 def mail: if $to == "" then [] else [{
     to: $to, from: $from, smarthost: $smtp, send_resolved: true,
     headers: {Subject: "[\($title)] {{ .Status }}: {{ .CommonLabels.alertname }}"}
-  } + if $user == "" then {} else {auth_username: $user, auth_password_file: $alert_smtp_password} end] end;
+  } + if $user == "" then {} else {auth_username: $user, auth_password_file: $alert_smtp_secret} end] end;
 {
   route: {
     receiver: "people", group_by: ["stack", "alertname"], group_wait: "5s", group_interval: "30s", repeat_interval: "4h",
     routes: [
-      {matchers: ["alertname=\"Watchdog\""], receiver: "heartbeat", group_wait: "0s", group_interval: "30s", repeat_interval: "1m"},
+      {matchers: ["alertname=\"Watchdog\""], receiver: "heartbeat", group_wait: "0s", group_interval: "30s", repeat_interval: "45s"},
       {matchers: ["severity=\"info\""], receiver: "nobody"}
     ]
   },

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import cluster
 from tests.stack.support import DOCKER_LIMIT, docker, primary
 
 pytestmark = pytest.mark.harmless
@@ -25,7 +26,7 @@ OF_ONE = {
         *("pg_ls_archive_statusdir", "pg_ls_logdir", "pg_ls_logicalmapdir", "pg_ls_tmpdir"),
         *("pg_ls_logicalsnapdir", "pg_ls_replslotdir", "pg_ls_waldir"),
         # What its server knows of the machine (deploy/postgres/watched.sql).
-        "node_facts",
+        "node",
     },
 }
 ROLES = ("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check")
@@ -109,3 +110,41 @@ def test_what_a_role_takes_is_bounded(role: str, setting: str, value: str) -> No
     query += f" WHERE rolname = '{role}'"
     found = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", query).split("\n")
     assert f"{setting}={value}" in found
+
+
+def at_the_monitor(sql: str) -> str:
+    """Run SQL at the monitor as who watches it; return what it says, be it an error."""
+    words = ("psql", "-d", "pg_auto_failover", "-qAt")
+    role = ("-c", "SET SESSION AUTHORIZATION holdfast_monitoring")
+    command = ["docker", "exec", cluster.MONITOR, *words, *role, "-c", sql]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=DOCKER_LIMIT
+    )
+    return (done.stdout + done.stderr).strip()
+
+
+def test_who_watches_sees_the_nodes_and_commands_none() -> None:
+    """Everybody may execute the extension's functions who may use its schema."""
+    assert at_the_monitor("SELECT count(*) FROM watched.nodes") == "2"
+    for sql in (
+        "SELECT pgautofailover.perform_failover()",
+        "SELECT pgautofailover.remove_node('postgres1', 5432, true)",
+        "SELECT * FROM pgautofailover.node",
+        "SELECT pg_read_file('/etc/passwd')",
+    ):
+        assert "permission denied" in at_the_monitor(sql), sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP FUNCTION watched.node()",
+        "CREATE FUNCTION watched.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "DROP SCHEMA watched CASCADE",
+        "SELECT * FROM watched.node()",
+    ],
+)
+def test_the_owner_puts_nothing_in_place_of_what_is_watched(sql: str) -> None:
+    """A function of the superuser's runs as the superuser, whoever has written what it calls."""
+    said = as_role("holdfast_owner", sql)
+    assert "permission denied" in said or "must be owner" in said

@@ -58,7 +58,13 @@ def test_what_is_wrong(repository: Node, name: str) -> None:
     assert facts(repository)[name] == 0
 
 
-@pytest.mark.parametrize("said", ["", "[]", "[{}]", '[{"backup": []}]', "ERROR"])
+def test_before_the_first_look_nothing_is_said_of_backups(repository: Node) -> None:
+    """`none` would be told as a backup of 1970."""
+    (repository.home / "info.json").unlink()
+    assert "last_timestamp_seconds" not in facts(repository)
+
+
+@pytest.mark.parametrize("said", ["[]", "[{}]", '[{"backup": []}]', "ERROR"])
 def test_without_a_backup_there_is_none(repository: Node, said: str) -> None:
     """Nor where pgBackRest has not said anything yet."""
     (repository.home / "info.json").write_text(said)

@@ -113,7 +113,7 @@ measure_room() {
     free=$(((free * unit + 1048575) / 1048576))
 }
 
-# For node_facts() (watched.sql). Written over in place: who reads finds one or the other, never half of it.
+# For watched.node() (watched.sql). Written over in place: who reads finds one or the other, never half of it.
 notes=/tmp
 note_volume() { printf '%-50s\n' "$bytes" 1<>"$notes/volume"; }
 note_certificate() {

@@ -21,7 +21,7 @@ write_config() {
             compress-type=zst "process-max=$(processes)" io-timeout=20 \
             tcp-keep-alive-count=3 tcp-keep-alive-idle=5 tcp-keep-alive-interval=5 \
             "tls-server-address=${LISTEN_ADDRESS:-*}" "tls-server-ca-file=$tls/ca.crt" "tls-server-cert-file=$tls/tls.crt" \
-            "tls-server-key-file=$tls/tls.key" >"$PGBACKREST_CONFIG.new"
+            "tls-server-key-file=$tls/tls.key" '[global:archive-push]' process-max=2 >"$PGBACKREST_CONFIG.new"
     )
     mv "$PGBACKREST_CONFIG.new" "$PGBACKREST_CONFIG"
 }

@@ -36,7 +36,9 @@ write_facts() {
         fact holdfast_backup_gap "$(there "$gap")" "1: WAL is missing since the newest full backup."
         fact holdfast_backup_failed "$(there "$failed")" "1: the last backup that was begun failed."
         fact holdfast_backup_verified_timestamp_seconds "$verified" "When a copy was last found sound, in Unix time; 0: never."
-        fact holdfast_backup_last_timestamp_seconds "$last" "When the newest backup ended, in Unix time; 0: there is none."
+        # Nothing is said before the repository has been looked at.
+        [ ! -s "$info" ] ||
+            fact holdfast_backup_last_timestamp_seconds "$last" "When the newest backup ended, in Unix time; 0: there is none."
         fact holdfast_backup_full_interval_seconds $((BACKUP_FULL_DAYS * 86400)) "Seconds from one full backup to the next."
         fact holdfast_backup_diff_interval_seconds $((BACKUP_DIFF_HOURS * 3600)) "Seconds from one backup to the next."
     } >"$facts/facts.prom.new"
@@ -60,9 +62,9 @@ tell_watchers() {
     write_web "$(secret monitoring_password)"
     write_facts
     keep prometheus-pgbackrest-exporter --backrest.config="$PGBACKREST_CONFIG" --backrest.stanza-include=holdfast \
-        --collect.interval=60 --web.config.file="$web" --log.level=error &
+        --collect.interval=60 --web.listen-address="${LISTEN_ADDRESS:-}:9854" --web.config.file="$web" --log.level=error &
     keep prometheus-node-exporter --collector.disable-defaults --collector.textfile \
-        --collector.textfile.directory="$facts" --web.config.file="$web" --log.level=error &
+        --collector.textfile.directory="$facts" --web.listen-address="${LISTEN_ADDRESS:-}:9100" --web.config.file="$web" --log.level=error &
     while pause 10; do
         write_facts
         read_passwords

@@ -30,12 +30,12 @@ def files(tmp_path: Path) -> SecretFiles:
 
 
 @pytest.mark.parametrize("missing", MAIL)
-def test_mail_is_said_in_full(missing: str) -> None:
+def test_mail_is_said_in_full(missing: str, files: SecretFiles) -> None:
     """Or not at all."""
-    alerts.check({})
-    alerts.check(MAIL)
+    alerts.check({}, files)
+    alerts.check(MAIL, files)
     with pytest.raises(StackError, match=rf"need {missing}, too"):
-        alerts.check({**MAIL, missing: ""})
+        alerts.check({**MAIL, missing: ""}, files)
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,13 @@ def test_mail_is_said_in_full(missing: str) -> None:
         ("ALERT_SMTP_USER", 'a"b', False),
     ],
 )
-def test_what_cannot_be_is_refused(name: str, value: str, *, fits: bool) -> None:
+def test_what_cannot_be_is_refused(
+    name: str, value: str, files: SecretFiles, *, fits: bool
+) -> None:
     """By its name; what is secret is not repeated."""
     expected = nullcontext() if fits else pytest.raises(StackError, match=f"{name} is ")
     with expected as refused:
-        alerts.check({**MAIL, name: value})
+        alerts.check({**MAIL, name: value}, files)
     assert name not in alerts.SECRETS or value not in str(refused)
 
 
@@ -76,3 +78,13 @@ def test_no_secret_is_kept_as_a_setting() -> None:
     """What is kept can be read by whoever reads `.env`."""
     assert not set(alerts.SECRETS) & set(settings.NAMES)
     assert set(alerts.SETTINGS) <= set(settings.NAMES)
+
+
+def test_a_user_and_a_password_go_together(files: SecretFiles) -> None:
+    """Half of it would fail at each message, and nobody would be told."""
+    alerts.check({**MAIL, "ALERT_SMTP_USER": "stack", "ALERT_SMTP_PASSWORD": "secret"}, files)
+    for half in ({"ALERT_SMTP_USER": "stack"}, {"ALERT_SMTP_PASSWORD": "secret"}):
+        with pytest.raises(StackError, match="go together"):
+            alerts.check({**MAIL, **half}, files)
+    alerts.keep({"ALERT_SMTP_PASSWORD": "secret"}, files)
+    alerts.check({**MAIL, "ALERT_SMTP_USER": "stack"}, files)

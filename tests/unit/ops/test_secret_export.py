@@ -19,7 +19,7 @@ from ops import age, names, ownership, passphrase, secret_export, secret_import,
 from ops.cli.main import app
 from ops.cli.secrets import secrets as verbs
 from ops.console import StackError
-from ops.secret_files import AUTHORITIES, CIPHER, READERS, SecretFiles
+from ops.secret_files import ALERT_FILES, AUTHORITIES, CIPHER, READERS, SecretFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,13 +242,15 @@ def sealed(packed: bytes) -> bytes:
     return age.encrypt(packed, PASSPHRASE)
 
 
-def whole(number: int = 1, other: str = "") -> list[tuple[str, bytes]]:
+def whole(number: int = secret_export.FORMAT, other: str = "") -> list[tuple[str, bytes]]:
     """Return members of an export, and another one."""
     about = json.dumps({"format": number, "stack": "holdfast", "made": "now"}).encode()
     names_there = [f"secrets/{name}" for name in secret_export.CONTENTS]
     members = {secret_export.ABOUT: about, **dict.fromkeys(names_there, b"x")}
     return [*members.items(), *([(other, b"x")] if other else [])]
 
+
+LATER = secret_export.FORMAT + 1
 
 WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", "no file that age"),
@@ -264,7 +266,10 @@ WRONG: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no archive": (lambda _: sealed(b"no archive" * 1000), "no export of Holdfast"),
     "an empty archive": (lambda _: sealed(archive()), "no export of Holdfast"),
     "another's": (lambda _: sealed(archive(("a", b"b"))), "no export of Holdfast"),
-    "a later format": (lambda _: sealed(archive(*whole(2))), "no export of Holdfast"),
+    "a later format": (
+        lambda _: sealed(archive(*whole(secret_export.FORMAT + 1))),
+        "no export of Holdfast",
+    ),
     "one secret less": (lambda _: sealed(archive(*whole()[:-1])), "no export of Holdfast"),
     "a path upwards": (
         lambda _: sealed(archive(*whole(other="../../escaped"))),
@@ -555,3 +560,13 @@ def test_no_docker_is_needed(
     with pytest.raises(SystemExit):
         app.run(["secrets", "rotate"])
     assert "there is no docker here" in capsys.readouterr().err
+
+
+def test_an_export_of_before_alerts_is_read(empty: Path, file: Path) -> None:
+    """Nobody is told then, as before."""
+    members = [each for each in whole(1) if "/alert_" not in each[0]]
+    file.write_bytes(sealed(archive(*members)))
+    bring(file, empty)
+    folder = names.secrets(empty)
+    assert (folder / "db_password").read_text() == "x"
+    assert [(folder / name).read_bytes() for name in ALERT_FILES] == [b"", b"", b""]

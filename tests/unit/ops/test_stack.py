@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import firewall, legacy, ownership, preflight, settings, waiting
+from ops import firewall, legacy, ownership, preflight, removal, settings, waiting
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
@@ -188,10 +188,14 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     monkeypatch.setattr(firewall, "release", lambda: order.append("released"))
     monkeypatch.setattr(firewall, "shut", lambda *_: order.append("shut"))
 
+    monkeypatch.setitem(first.environment, "MONITORING", "no")
+    monkeypatch.setattr(removal, "leave", lambda member, *_: order.append(f"without {member}"))
     monkeypatch.setattr(first, "_start", _far_enough)
     with pytest.raises(StackError, match="far enough"):
         first.up()
-    assert order == ["Building images", "Stopping an old one", "released", "shut"]
+    # What is ill and not wanted any more is not waited for.
+    without = "without monitoring"
+    assert order == ["Building images", "Stopping an old one", "released", "shut", without]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ facts=$HOME web=$HOME/web.yml
 @pytest.fixture
 def repository(node: Node) -> Node:
     """A container of the repository that has taken one full backup and one on top of it."""
-    shutil.copy(DEPLOY / "postgres/bin/watched.sh", node.home / "bin")
+    for source in ("postgres/bin/watched.sh", "shell/digest.sh"):
+        shutil.copy(DEPLOY / source, node.home / "bin")
     backups = [
         {"archive": {"stop": "0" * 24}, "lsn": {"stop": "0/3000060"}, "timestamp": {"stop": moment}}
         for moment in (1_800_086_400, 1_800_000_000)

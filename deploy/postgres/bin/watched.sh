@@ -1,21 +1,17 @@
 # What the repository tells those who watch it, where somebody does (MONITORING=yes): pgBackRest's exporter, and what only
 # this container knows. By TLS, with the password of holdfast_monitoring; sourced, after common.sh and pgbackrest.sh.
 # shellcheck shell=bash disable=SC2154  # what common.sh and entrypoint-repository set
+# shellcheck source=deploy/shell/digest.sh
+source "${BASH_SOURCE[0]%/*}/digest.sh"
 web=/tmp/web.yml
 facts=/tmp/facts
-
-# bcrypt, by the C library: what the exporters compare the password with.
-digest() {
-    perl -e 'chomp(my $password = <STDIN>); my @of = (".", "/", 0 .. 9, "A" .. "Z", "a" .. "z");
-        print crypt($password, "\$2b\$08\$" . join("", map { $of[rand @of] } 1 .. 22))' <<<"$1"
-}
 
 # Read anew by the exporters at each question.
 write_web() {
     (
         umask 077
         printf '%s\n' "tls_server_config: {cert_file: $tls/tls.crt, key_file: $tls/tls.key}" \
-            "basic_auth_users: {holdfast_monitoring: '$(digest "$1")'}" >"$web.new"
+            "basic_auth_users: {holdfast_monitoring: '$(digest <<<"$1")'}" >"$web.new"
     )
     mv "$web.new" "$web"
 }

@@ -128,3 +128,26 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
     wait_until(f"{standby} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(standby))
     wait_until(f"{standby} in sync", REDUNDANT_LIMIT, is_redundant)
     docker("exec", standby, "rm", "-rf", ASIDE)
+
+
+def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
+    """Both in one segment: of its timeline the primary has that no more, whatever its slot keeps.
+
+    A third node that is away for two failovers has the same; with two nodes the volume of one is
+    held back while a copy of it goes on.
+    """
+    left_behind = next(one.name for one in snapshot.take().nodes if one.name != primary())
+    other = primary()
+    docker("exec", other, "psql", "-d", "postgres", "-qAt", "-c", "SELECT pg_switch_wal()")
+    wait_until(f"{left_behind} to have that", RESUME_LIMIT, is_redundant)
+    with Writer() as writer:
+        volume.bound(left_behind, docker)
+        operate.promote(left_behind)
+        operate.wait_for("a standby in sync", REDUNDANT_LIMIT, lambda now: now.redundant)
+        volume.unbound(left_behind, docker)
+        said = "PostgreSQL cannot follow the primary: a new copy"
+        wait_until(f"{left_behind} to begin a copy", 60.0, lambda: said in log_of(left_behind))
+        wait_until(f"{left_behind} in sync", REDUNDANT_LIMIT, is_redundant)
+        assert primary() == other
+    assert writer.lost() == set()
+    docker("exec", left_behind, "rm", "-rf", ASIDE)

@@ -42,23 +42,43 @@ slot_is_lost() {
         FROM pg_replication_slots WHERE slot_name = 'pgautofailover_standby_$(of_this_node nodeid)'" 2>/dev/null)" = lost ]
 }
 
-# Looks every 5 s. No PostgreSQL that stays for two looks, for half a minute: it cannot start.
+cannot_be_followed='requested WAL segment .* has already been removed|requested starting point .* is not in this server|'\
+'new timeline .* forked off current database system timeline|highest timeline .* is behind recovery timeline'
+
+# Whether PostgreSQL said in the last 5 s why it cannot follow the primary; it tries ten times a second. Until a keeper
+# has rewound its node that may well be so. What a standby never gets over: the WAL of a timeline that was left in the
+# segment in which it began is under its name no more, so who was away for two promotions within a segment asks for it
+# in vain, whatever its slot keeps.
+cannot_follow() {
+    local file said
+    printf -v file '%s/log/postgresql-%(%a)T.log' "$HOME" -1
+    said=$(tail -c 8192 "$file" 2>/dev/null | grep -E "$cannot_be_followed" | tail -n 1) &&
+        [ -n "$said" ] && [ $((EPOCHSECONDS - $(date -d "${said:0:19}Z" +%s))) -le 5 ]
+}
+
+# What cannot start: no PostgreSQL that stays for two looks, for half a minute, and none that answers now. Or has said
+# for as long why it cannot follow. Nothing can, nor be copied, while there is no room.
 watch_data() {
-    local failed=0 last="" postmaster
-    while pause 5; do
-        find_postmaster
-        if [ -e /tmp/ready ] && [ -e "$failed_lives" ]; then rm -f "$failed_lives"; fi
-        failed=$((failed + 1))
-        if copies_now || { [ -n "$postmaster" ] && [ "$postmaster" = "$last" ]; }; then failed=0; fi
-        last=$postmaster
-        if [ $failed -ge 6 ] && may_be_copied; then
-            begin_copy "PostgreSQL does not start here"
-        elif [ $failed = 0 ] && [ -e "$PGDATA/standby.signal" ] && ! copies_now &&
-            [ "$(local_sql -d postgres -c 'SELECT count(*) FROM pg_stat_wal_receiver' 2>/dev/null)" = 0 ] &&
-            slot_is_lost && may_be_copied; then
-            begin_copy "the primary has no longer the WAL that this node needs"
-        fi
-    done
+    local failed=0 behind=0 postmaster="" free
+    while pause 5; do look_at_data; done
+}
+look_at_data() {
+    local before=$postmaster
+    find_postmaster
+    if [ -e /tmp/ready ] && [ -e "$failed_lives" ]; then rm -f "$failed_lives"; fi
+    failed=$((failed + 1)) behind=$((behind + 1))
+    if copies_now || ! measure_room || [ "$free" -lt "$VOLUME_RESERVE" ]; then failed=0 behind=0; fi
+    if [ -n "$postmaster" ] && [ "$postmaster" = "$before" ]; then failed=0; fi
+    if [ ! -e "$PGDATA/standby.signal" ] || ! cannot_follow; then behind=0; fi
+    if [ $failed -ge 6 ] && ! is_read_only >/dev/null 2>&1 && may_be_copied; then
+        begin_copy "PostgreSQL does not start here"
+    elif [ $behind -ge 6 ] && may_be_copied; then
+        begin_copy "PostgreSQL cannot follow the primary"
+    elif [ $failed = 0 ] && [ -e "$PGDATA/standby.signal" ] && ! copies_now &&
+        [ "$(local_sql -d postgres -c 'SELECT count(*) FROM pg_stat_wal_receiver' 2>/dev/null)" = 0 ] &&
+        slot_is_lost && may_be_copied; then
+        begin_copy "the primary has no longer the WAL that this node needs"
+    fi
 }
 
 # A keeper may also give up by itself, every few seconds: three lives in a row without a PostgreSQL that
@@ -72,8 +92,11 @@ keeper_gave_up() {
 # The container ends with its keeper and starts again (`restart: unless-stopped`), so that nothing of this life
 # is left. Not by SIGTERM: a keeper that waits for its PostgreSQL goes on waiting. What is here is replaced.
 begin_copy() {
+    if ! echo "$1" >"$copy_anew"; then
+        rm -f "$copy_anew"
+        return 0
+    fi
     log "$1: a new copy of the primary is made"
-    echo "$1" >"$copy_anew"
     kill -KILL "$keeper" 2>/dev/null || true
 }
 

@@ -15,6 +15,7 @@ import pytest
 from ops.embedded import EmbeddedError, wait_until
 from ops.embedded.leftovers import Claim
 from ops.embedded.processes import LOG_TAIL, Process, Stat
+from tests.processes import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,9 +116,8 @@ def test_stat_reads_any_name(tmp_path: Path) -> None:
     """Parentheses and spaces in a program's name do not shift the fields."""
     odd = tmp_path / "odd) S 1 (name"
     odd.symlink_to("/bin/sleep")
-    with subprocess.Popen([odd, "60"]) as child:
+    with running(odd) as child:
         stat = Stat.read(child.pid)
-        child.kill()
     assert stat is not None
     assert stat.parent == os.getpid()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes import running
 from tests.unit.shells import CONNINFO, STANDBY, Node
 
 if TYPE_CHECKING:
@@ -84,13 +84,9 @@ def test_a_postmaster_is_one_that_runs(node: Node) -> None:
     assert node.run(asks) == "none"
     file.write_text(f"{os.getpid()}\n{node.home}\n")
     assert node.run(asks) == "none"
-    running = subprocess.Popen([program, "60"])
-    try:
-        file.write_text(f"{running.pid}\n{node.home}\n")
-        assert node.run(asks) == str(running.pid)
-    finally:
-        running.kill()
-        running.wait()
+    with running(program) as process:
+        file.write_text(f"{process.pid}\n{node.home}\n")
+        assert node.run(asks) == str(process.pid)
 
 
 # ---------------------------------------------------------------- the way to the primary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
 from ops.stack import Stack, _ca_bundle
+from tests.processes import running
 
 ROOT = Path(__file__).parents[3]
 
@@ -94,7 +94,7 @@ def test_a_process_id_that_now_is_someone_elses_is_left_alone() -> None:
 
 def test_an_engine_is_ended_by_its_id() -> None:
     """The process with the recorded id and name is gone when the call returns."""
-    with subprocess.Popen(["sleep", "60"]) as process:
+    with running("sleep") as process:
         reaper = threading.Thread(target=process.wait)
         reaper.start()
         _end(process.pid, "sleep", limit=10)

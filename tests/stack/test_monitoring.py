@@ -1,20 +1,17 @@
 """MONITORING=yes on the real stack: what is wrong is told, is told to be over, and is not made up.
 
 The short form breaks what can be away at the same time and is told within a minute; the long forms
-(`make check-monitoring`) wait for what pages later, and for planned work to page nobody.
+(`make check-monitoring`) wait for what pages later, and for planned work to page nobody; each alert
+has its turn in test_turns.py.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import ssl
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -25,7 +22,6 @@ from tests.runbook import section
 from tests.stack.support import (
     BASE_URL,
     CLIENT_TIMEOUT,
-    SECRETS,
     create_user,
     docker,
     kill,
@@ -37,20 +33,20 @@ from tests.stack.support import (
     start,
     wait_until,
 )
+from tests.stack.watched import (
+    ALERTMANAGER,
+    OVER_LIMIT,
+    PROMETHEUS,
+    SCRAPED_LIMIT,
+    TOLD_LIMIT,
+    Watched,
+    monitoring,
+)
 from tests.unit.test_alerts import ALERTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-PROMETHEUS, ALERTMANAGER = "https://localhost:9090", "https://localhost:9093"
-HOST = "172.30.0.1"
-"""This host, from the network `edge`."""
-
-SCRAPED_LIMIT = 60.0
-"""Seconds for every target to have been asked since a start; each is within 10."""
-
-TOLD_LIMIT = 150.0
-"""Seconds for what is told within a minute, scrapes, rules and grouping included."""
+    from pathlib import Path
 
 PAGED_LIMIT = 240.0
 """Seconds for what pages after two minutes."""
@@ -60,9 +56,6 @@ ANSWERED_LIMIT = 120.0
 
 CASES_LIMIT = 300.0
 """Seconds for all of promtool's cases: some play a month."""
-
-OVER_LIMIT = 180.0
-"""Seconds for what is over to be said to be over; Alertmanager sends once a minute."""
 
 EMPTY = {
     # Series that are there once something has happened, or while somebody asks.
@@ -78,91 +71,6 @@ EMPTY = {
 METRIC = re.compile(
     r"(?<!\")\b(?:holdfast|haproxy|pg|node|probe|pgbackrest|prometheus|alertmanager)[_:][\w:]+"
 )
-
-
-class Receiver:
-    """Where Alertmanager's webhooks arrive."""
-
-    def __init__(self) -> None:
-        self.told: dict[str, list[dict[str, Any]]] = {"/hook": [], "/alive": []}
-        told = self.told
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                told[self.path].append(json.loads(body))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer((HOST, 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    def url(self, path: str) -> str:
-        """Return where a path of it is."""
-        return f"http://{HOST}:{self.server.server_port}{path}"
-
-    def alerts(self, status: str) -> set[str]:
-        """Return the names of all that was told with this status."""
-        messages = list(self.told["/hook"])
-        told = chain.from_iterable(message["alerts"] for message in messages)
-        return {each["labels"]["alertname"] for each in told if each["status"] == status}
-
-    def close(self) -> None:
-        """Listen no more."""
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join(5)
-
-
-class Watched:
-    """Prometheus and Alertmanager, as an operator asks them."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self.receiver = receiver
-        verified = ssl.create_default_context(cafile=SECRETS / "tls" / "edge" / "ca.crt")
-        password = (SECRETS / "stats_password").read_text()
-        self.client = httpx.Client(verify=verified, auth=("holdfast", password), timeout=20)
-
-    def ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-        """Return the data of an answer of Prometheus."""
-        answer = self.client.get(f"{PROMETHEUS}/api/v1/{path}", params=parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["data"]
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the samples of a query."""
-        result: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
-        return result
-
-    def down(self) -> list[str]:
-        """Return the targets that could not be asked, and why."""
-        return [
-            f"{each['labels']['job']} {each['labels']['instance']}: {each['lastError']}"
-            for each in self.ask("targets", state="active")["activeTargets"]
-            if each["health"] != "up"
-        ]
-
-    def firing(self) -> dict[str, str]:
-        """Return the alerts that Alertmanager has, and their severities."""
-        answer = self.client.get(f"{ALERTMANAGER}/api/v2/alerts")
-        labels = [each["labels"] for each in answer.json()]
-        return {each["alertname"]: each["severity"] for each in labels}
-
-    def serious(self) -> set[str]:
-        """Return those that somebody has to do something about."""
-        return {name for name, severity in self.firing().items() if severity != "info"}
-
-    def await_alerts(self, *names: str, limit: float = TOLD_LIMIT) -> None:
-        """Wait until all of these are at Alertmanager."""
-        wait_until(f"{names} at Alertmanager", limit, lambda: set(names) <= set(self.firing()))
-
-    def await_none(self) -> None:
-        """Wait until nobody has to do anything."""
-        wait_until("no alert", OVER_LIMIT, lambda: not self.serious())
 
 
 @pytest.fixture(scope="module")
@@ -192,17 +100,8 @@ def cases(watched: Watched) -> Iterator[subprocess.Popen[str]]:  # noqa: ARG001 
 @pytest.fixture(scope="module")
 def watched(running_stack: None) -> Iterator[Watched]:  # noqa: ARG001 - ordering only
     """A stack with MONITORING=yes that tells a receiver here; without it again afterwards."""
-    receiver = Receiver()
-    said = {"ALERT_WEBHOOK": receiver.url("/hook"), "ALERT_HEARTBEAT": receiver.url("/alive")}
-    try:
-        make("up", MONITORING="yes", **said)
-        watched = Watched(receiver)
-        wait_until("all targets", SCRAPED_LIMIT, lambda: not watched.down())
+    with monitoring({}) as watched:
         yield watched
-        watched.client.close()
-    finally:
-        make("up", MONITORING="no", ALERT_WEBHOOK="", ALERT_HEARTBEAT="")
-        receiver.close()
 
 
 @pytest.mark.usefixtures("cases")
@@ -233,6 +132,24 @@ def test_nobody_reads_without_the_password(watched: Watched) -> None:
     for port in (9854, 9100):
         code = "curl -sk -o /dev/null -w '%{http_code}' https://backup:" + f"{port}/metrics"
         assert docker("exec", cluster.WATCHER, "sh", "-c", code) == "401"
+
+
+@pytest.mark.usefixtures("watched")
+def test_thresholds_of_ones_own_count_and_are_checked(tmp_path: Path) -> None:
+    """What is no threshold ends the build, and is named."""
+    own = tmp_path / "thresholds.own"
+    mounted = f"{own}:/etc/monitoring/thresholds.own:ro"
+    render = ("run", "--rm", "--user", "0", "--network", "none", "--volume", mounted)
+    render += ("holdfast-monitoring", "sh", "-c")
+    script = "render rules && grep -h pg_settings_max_connections /etc/monitoring/alerts*.yml"
+    own.write_text("# half as much\n\nCONNECTIONS_MOST=0.4\n")
+    assert "> 0.4\n" in docker(*render, script)
+    own.write_text("CONNECTIONS_MOST=0.4\nCONECTIONS_MOST=0.4\nVOLUME_FREE_FOR=soon\n")
+    refused = subprocess.run(
+        ["docker", *render, script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert refused.returncode != 0
+    assert "2:CONECTIONS_MOST=0.4\n3:VOLUME_FREE_FOR=soon\n" in refused.stderr
 
 
 def test_every_panel_is_answered(watched: Watched) -> None:

@@ -50,6 +50,7 @@ class Collector:
     """What has arrived, and how the next is answered."""
 
     port: int
+    host: str = "127.0.0.1"
     status: HTTPStatus = HTTPStatus.OK
     bodies: list[bytes] = field(default_factory=list)
     refused: int = 0  # batches
@@ -59,7 +60,7 @@ class Collector:
     @property
     def url(self) -> str:
         """What OTEL_EXPORTER_OTLP_ENDPOINT has."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def serve(self, request: Request) -> None:
         """Take a batch."""
@@ -91,12 +92,14 @@ class Collector:
 
 
 @contextmanager
-def collecting(port: int = 0, *, silent: bool = False) -> Iterator[Collector]:
+def collecting(
+    port: int = 0, *, silent: bool = False, host: str = "127.0.0.1"
+) -> Iterator[Collector]:
     """Run a collector; a silent one takes connections, and answers nobody until `gate` is set."""
-    collector = Collector(port or free_port())
+    collector = Collector(port or free_port(), host)
     if not silent:
         collector.gate.set()
-    with serving(collector.serve, port=collector.port, name="collector"):
+    with serving(collector.serve, host, collector.port, "collector"):
         try:
             yield collector
         finally:

@@ -144,6 +144,8 @@ def test_thresholds_of_ones_own_count_and_are_checked(tmp_path: Path) -> None:
     script = "render rules && grep -h pg_settings_max_connections /etc/monitoring/alerts*.yml"
     own.write_text("# half as much\n\nCONNECTIONS_MOST=0.4\n")
     assert "> 0.4\n" in docker(*render, script)
+    safe = "PROFILE=safe render rules && grep -h -A 3 'alert: NoWritableNode' /etc/monitoring/*.yml"
+    assert "for: 30s\n" in docker(*render, safe)
     own.write_text("CONNECTIONS_MOST=0.4\nCONECTIONS_MOST=0.4\nVOLUME_FREE_FOR=soon\n")
     refused = subprocess.run(
         ["docker", *render, script], capture_output=True, text=True, check=False, timeout=60

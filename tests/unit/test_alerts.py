@@ -18,11 +18,14 @@ FOLDER = ROOT / "deploy" / "monitoring"
 TEMPLATES = sorted(FOLDER.glob("*.yml.template"))
 RULES = [each for each in TEMPLATES if each.name.startswith("alerts")]
 CASES = sorted((FOLDER / "tests").glob("*.yml"))
-THRESHOLDS = dict(
-    line.split("=", 1)
-    for line in (FOLDER / "thresholds").read_text().splitlines()
-    if line and not line.startswith("#")
-)
+
+
+def _values(file: str) -> dict[str, str]:
+    lines = (FOLDER / file).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+THRESHOLDS, SAFE = _values("thresholds"), _values("thresholds.safe")
 SEVERITIES = {"page", "ticket", "info"}
 ALWAYS = "Watchdog"
 """Fires while there is a monitoring at all, so no case of it is silent."""
@@ -77,6 +80,7 @@ def test_every_threshold_is_used_and_there() -> None:
     """No number is set in vain, and none is missing: envsubst would leave nothing in its place."""
     used = {name for each in RULES for name in re.findall(r"\$\{([^}]*)\}", each.read_text())}
     assert used == THRESHOLDS.keys()
+    assert SAFE.keys() < THRESHOLDS.keys()
 
 
 def test_every_wait_is_a_threshold() -> None:

@@ -103,6 +103,11 @@ def _proxies(snapshot: Snapshot) -> Iterator[Problem]:
         what = f"No proxy holds the virtual IP {cluster.vip()}."
         command = names.start(*cluster.PROXIES)
         yield Problem(what, "Nobody holds the virtual IP", command)
+    elif len(snapshot.vip_holders) > 1:
+        what = f"{' and '.join(snapshot.vip_holders)} both hold the virtual IP {cluster.vip()}."
+        other = next(name for name in snapshot.vip_holders if name != snapshot.vip_holder)
+        command = f"docker stop {names.container(other)}"
+        yield Problem(what, "The virtual IP moves, or two proxies hold it", command)
 
 
 def _edge(snapshot: Snapshot) -> Iterator[Problem]:

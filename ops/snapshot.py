@@ -96,7 +96,8 @@ class Snapshot:
     containers: list[cluster.Container] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     writable: list[str] = field(default_factory=list)  # nodes that accept writes now
-    vip_holder: str | None = None
+    vip_holder: str | None = None  # where there are two, the one that reaches the database
+    vip_holders: list[str] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
     edge: bool = False  # nginx answers on the published port
     leaderless: list[str] = field(default_factory=list)  # nodes that wait for a person's word
@@ -146,6 +147,7 @@ class Snapshot:
         return (
             self.redundant
             and self.vip_holder is not None
+            and len(self.vip_holders) <= 1
             and self.edge
             and all(container.ready for container in self.containers)
             and len(self.up("apps")) == len(cluster.APPS)
@@ -201,6 +203,7 @@ def take() -> Snapshot:
                 nodes,
                 accepting,
                 holder,
+                held,
                 tables.get(holder or "", []),
                 _result(edge, bool),
             ),

@@ -66,12 +66,14 @@ def snapshot_of(facts: Facts) -> Snapshot:
     nodes = [
         _with_use(node, facts.used) for node in snapshot.join(states, snapshot.senders_of(senders))
     ]
-    holder = snapshot.holder_of(_holders(facts), facts.servers)
+    held = [name for name in cluster.PROXIES if facts.holds.get(name)]
+    holder = snapshot.holder_of(held, facts.servers)
     return Snapshot(
         containers=facts.containers or [],
         nodes=nodes,
         writable=writable,
         vip_holder=holder,
+        vip_holders=held,
         servers=facts.servers.get(holder, []) if holder else [],
         edge=bool(facts.edge),
         leaderless=[] if nodes else facts.leaderless,
@@ -80,11 +82,6 @@ def snapshot_of(facts: Facts) -> Snapshot:
         certificates=facts.certificates,
         backups=facts.backups,
     )
-
-
-def _holders(facts: Facts) -> list[str]:
-    """Return the proxies that have the virtual IP; there are two while one is cut off."""
-    return [name for name in cluster.PROXIES if facts.holds.get(name)]
 
 
 def _with_use(node: Node, used: dict[str, int]) -> Node:
@@ -100,7 +97,7 @@ def as_data(facts: Facts) -> dict[str, Any]:
         "stack": names.stack(),
         "docker": facts.containers is not None,
         "asking": facts.asking,
-        **(ASKING if facts.asking else _verdict(now, problems, _holders(facts), known=known)),
+        **(ASKING if facts.asking else _verdict(now, problems, known=known)),
         "primary": now.primary,
         "vip": {"address": cluster.vip(), "holder": now.vip_holder},
         "edge": {"up": now.edge, "url": cluster.edge_url(), **_container(now, cluster.EDGE)},
@@ -127,15 +124,13 @@ def as_data(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _verdict(
-    now: Snapshot, problems: Sequence[Problem], holders: Sequence[str], *, known: bool
-) -> dict[str, str]:
+def _verdict(now: Snapshot, problems: Sequence[Problem], *, known: bool) -> dict[str, str]:
     """Return the one word, and the one sentence, that say it all."""
     if not known:
         return {"level": "bad", "word": "not known", "sentence": "Docker does not answer."}
     if now.primary is None:
         level, word = "bad", "no writes"
-    elif problems or not now.whole or len(holders) > 1:
+    elif problems or not now.whole:
         level, word = "degraded", "degraded"
     else:
         level, word = "well", "all is well"
@@ -143,8 +138,8 @@ def _verdict(
     if now.primary is None:
         two = len(now.writable) > 1
         sentence = "Two nodes accept writes." if two else "No node accepts writes: clients wait."
-    if len(holders) > 1:
-        sentence += f" {' and '.join(holders)} both hold the virtual IP."
+    if len(now.vip_holders) > 1:
+        sentence += f" {' and '.join(now.vip_holders)} both hold the virtual IP."
     return {"level": level, "word": word, "sentence": sentence}
 
 

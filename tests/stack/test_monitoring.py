@@ -33,6 +33,7 @@ from tests.stack.support import (
     start,
     wait_until,
 )
+from tests.stack.test_runbook import named
 from tests.stack.watched import (
     ALERTMANAGER,
     OVER_LIMIT,
@@ -196,6 +197,7 @@ def test_two_holders_are_told(watched: Watched) -> None:
     docker("exec", spare, "ip", "address", "add", f"{cluster.vip()}/32", "dev", "lo")
     try:
         watched.await_alerts("VirtualIPHeldTwice")
+        assert named("The virtual IP moves, or two proxies hold it")
     finally:
         docker("exec", spare, "ip", "address", "del", f"{cluster.vip()}/32", "dev", "lo")
     watched.await_none()

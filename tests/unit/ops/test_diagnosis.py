@@ -90,6 +90,10 @@ WRONG = {
     ),
     "no monitor": (replace(WHOLE, nodes=[]), "The monitor is down"),
     "no virtual IP": (replace(WHOLE, vip_holder=None, servers=[]), "Nobody holds the virtual IP"),
+    "two virtual IPs": (
+        replace(WHOLE, vip_holders=["haproxy1", "haproxy2"]),
+        "The virtual IP moves, or two proxies hold it",
+    ),
     "an app is out": (replace(WHOLE, servers=DOWN), "An app is out of rotation"),
     "a container is down": (replace(WHOLE, containers=[DEAD]), "A container is down"),
     "no edge": (replace(WHOLE, edge=False), "The published ports do not answer"),

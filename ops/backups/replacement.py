@@ -39,8 +39,9 @@ ROOM = 1.5
 
 FORGET = "SELECT pgautofailover.remove_node(nodehost, nodeport, true) FROM pgautofailover.node"
 
-COPY = """cd /var/lib/postgresql && rm -rf restored lead led && echo 'given up' >copy-anew"""
-"""Has a node copy the primary when it starts next, and keep what it has (heal.sh)."""
+COPY = """cd /var/lib/postgresql && rm -rf restored lead led &&
+    echo 'given up' >copy-anew.new && mv copy-anew.new copy-anew"""
+"""Has a node copy the primary when it starts next, and keep what it has (copies.sh)."""
 
 DECIDE = "touch /var/lib/postgresql/restored/is-decided"
 

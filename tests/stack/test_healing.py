@@ -39,6 +39,15 @@ def remove(container: str) -> None:
     docker("volume", "rm", names.volume(container))
 
 
+def await_copy(node: str, reason: str) -> None:
+    """Wait until a node says, of this life or the one before it, why it copies the primary."""
+    said = f"{reason}: a new copy"
+    since = f"{REDUNDANT_LIMIT * 1.5:.0f}s"
+    wait_until(
+        f"{node} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(node, "--since", since)
+    )
+
+
 @pytest.mark.runbook("A data node is down")
 @pytest.mark.parametrize("node", ["postgres1", "postgres2"])
 def test_any_node_is_made_anew(node: str) -> None:
@@ -84,8 +93,7 @@ def test_a_node_that_returns_damaged_copies_the_primary() -> None:
         writer.await_writes()
         volume.inside(old, DAMAGE, docker)
         start(old)
-        said = "PostgreSQL does not start here: a new copy"
-        wait_until(f"{old} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(old))
+        await_copy(old, "PostgreSQL does not start here")
         wait_until(f"{old} in sync", REDUNDANT_LIMIT, is_redundant)
         assert primary() != old
     assert writer.lost() == set()
@@ -124,8 +132,7 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
         lambda: cluster.ask(little_wal, *asked).strip() == "lost",
     )
     start(standby)
-    said = "the primary has no longer the WAL that this node needs: a new copy"
-    wait_until(f"{standby} to begin a copy", REDUNDANT_LIMIT, lambda: said in log_of(standby))
+    await_copy(standby, "the primary has no longer the WAL that this node needs")
     wait_until(f"{standby} in sync", REDUNDANT_LIMIT, is_redundant)
     docker("exec", standby, "rm", "-rf", ASIDE)
 
@@ -145,8 +152,7 @@ def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
         operate.promote(left_behind)
         operate.wait_for("a standby in sync", REDUNDANT_LIMIT, lambda now: now.redundant)
         volume.unbound(left_behind, docker)
-        said = "PostgreSQL cannot follow the primary: a new copy"
-        wait_until(f"{left_behind} to begin a copy", 60.0, lambda: said in log_of(left_behind))
+        await_copy(left_behind, "PostgreSQL cannot follow the primary")
         wait_until(f"{left_behind} in sync", REDUNDANT_LIMIT, is_redundant)
         assert primary() == other
     assert writer.lost() == set()

@@ -11,6 +11,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 TOGETHER = (
     "shell/loops.sh",
     "postgres/bin/common.sh",
+    "postgres/bin/copies.sh",
     "postgres/bin/heal.sh",
     "postgres/bin/pgbackrest.sh",
 )
@@ -26,7 +27,8 @@ STANDBY = "postgresql-auto-failover-standby.conf"
 BEGIN = """
 source "$HOME/bin/common.sh"
 tls=$HOME/tls mounted=$HOME/mounted PGDATA=$HOME/data NODE_NAME=postgres2
-stepped_out=$HOME/stepped-out notes=$HOME stopping=$HOME/stopping
+stepped_out=$HOME/stepped-out notes=$HOME stopping=$HOME/stopping ready=$HOME/ready
+source "$HOME/bin/copies.sh"
 source "$HOME/bin/heal.sh"
 # Sets `known` to what the kernel knows of this shell's children: page faults of those that have
 # ended (each had some), and the numbers of those that have not.

@@ -51,6 +51,20 @@ wait_until() {
     done
 }
 
+# keep COMMAND...: as long as this container runs, whatever ends it. A child of its own, as in a condition `set -e` does
+# not count.
+keep() {
+    local child
+    while :; do
+        "$@" &
+        child=$!
+        wait "$child" || true
+        [ ! -e "${stopping-}" ] || return 0
+        log "$1 has ended; starting it again"
+        pause 5
+    done
+}
+
 # The certificate in use: a copy that only this user can read, as PostgreSQL demands, at one path on all
 # nodes (pg_rewind copies configuration), outside of PGDATA (pg_basebackup replaces that).
 tls=/var/lib/postgresql/tls
@@ -95,12 +109,12 @@ configure_tls() {
 
 # Sets `now` to all passwords as they are now, without starting a process.
 read_passwords() {
-    local file password
+    local file password=
     now=
     for file in /run/secrets/*_password; do
         read -r password <"$file" || [ -n "$password" ] || return 0
         now+="$password "
-    done
+    done 2>/dev/null
 }
 
 # Sets `free` to the megabytes on the volume that are left for PostgreSQL, as df says them, and `bytes` to its size and what
@@ -124,14 +138,15 @@ note_certificate() {
 
 # libpq reads these; no password in a command line, an environment or a connection string.
 write_pgpass() {
-    (
+    if (
         umask 077
         {
-            printf '*:*:*:autoctl_node:%s\n' "$(secret autoctl_node_password)"
-            printf '*:*:*:pgautofailover_replicator:%s\n' "$(secret replication_password)"
+            printf '*:*:*:autoctl_node:%s\n' "$(secret autoctl_node_password)" &&
+                printf '*:*:*:pgautofailover_replicator:%s\n' "$(secret replication_password)"
         } >"$HOME/.pgpass.new"
-        mv "$HOME/.pgpass.new" "$HOME/.pgpass"
-    )
+    ) && mv "$HOME/.pgpass.new" "$HOME/.pgpass"; then return; fi
+    rm -f "$HOME/.pgpass.new"
+    return 1
 }
 
 # PostgreSQL's own log (see postgresql.log.conf) to the container's log, from now on.

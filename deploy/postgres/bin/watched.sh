@@ -27,7 +27,7 @@ write_facts() {
         [ "${BASH_REMATCH[1]}" -le "$last" ] || last=${BASH_REMATCH[1]}
         whole=${whole#*"${BASH_REMATCH[0]}"}
     done
-    [ ! -s /var/lib/pgbackrest/verified ] || read -r verified </var/lib/pgbackrest/verified
+    [ ! -s /var/lib/pgbackrest/verified ] || read -r verified </var/lib/pgbackrest/verified || [ -n "$verified" ]
     {
         fact holdfast_backup_gap "$(there "$gap")" "1: WAL is missing since the newest full backup."
         fact holdfast_backup_failed "$(there "$failed")" "1: the last backup that was begun failed."
@@ -39,15 +39,6 @@ write_facts() {
         fact holdfast_backup_diff_interval_seconds $((BACKUP_DIFF_HOURS * 3600)) "Seconds from one backup to the next."
     } >"$facts/facts.prom.new"
     mv "$facts/facts.prom.new" "$facts/facts.prom"
-}
-
-# keep COMMAND...: as long as this container runs.
-keep() {
-    while :; do
-        "$@" || true
-        log "$1 has ended; starting it again"
-        pause 5
-    done
 }
 
 tell_watchers() {

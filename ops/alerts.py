@@ -1,7 +1,8 @@
 """Whom Alertmanager tells: a webhook, people by e-mail, and whoever waits for a sign of life.
 
 Addresses of webhooks are secrets, as whoever has one may speak; they and the mail server's password
-are files among the stack's secrets (ops/secret_files.py). The rest is kept as all settings are.
+are files among the stack's secrets (ops/secret_files.py), as is the CA that vouches for them. The
+rest is kept as all settings are.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ops import authorities
 from ops.console import StackError
-from ops.secret_files import ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD, ALERT_WEBHOOK
+from ops.secret_files import ALERT_CA, ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD, ALERT_WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,9 @@ SECRETS = {
 }
 """Variables that become files, what each may be, and the same in words."""
 
+CA = "ALERT_CA"
+"""A file of certificates, beside those that Debian trusts."""
+
 MAIL = ("ALERT_EMAIL", "ALERT_FROM", "ALERT_SMTP")
 """A message needs all of them."""
 
@@ -52,6 +57,7 @@ def check(environment: Mapping[str, str], files: SecretFiles) -> None:
     missing = [name for name in MAIL if not environment.get(name)]
     if 0 < len(missing) < len(MAIL):
         raise StackError(f"Alerts by e-mail need {' and '.join(missing)}, too; or none of {MAIL}.")
+    authorities.read(CA, environment.get(CA, ""))
     password = environment.get("ALERT_SMTP_PASSWORD", files.read(ALERT_SMTP_PASSWORD))
     if bool(environment.get("ALERT_SMTP_USER")) != bool(password):
         raise StackError("ALERT_SMTP_USER and ALERT_SMTP_PASSWORD go together: both, or neither.")
@@ -62,3 +68,5 @@ def keep(environment: Mapping[str, str], files: SecretFiles) -> None:
     for name, (file, *_) in SECRETS.items():
         if name in environment:
             files.put(file, environment[name])
+    if CA in environment:
+        files.put(ALERT_CA, authorities.read(CA, environment[CA]))

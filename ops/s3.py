@@ -7,9 +7,9 @@ rest is kept as all settings are.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops import authorities
 from ops.console import StackError
 from ops.secret_files import S3_CA, S3_SECRET
 
@@ -39,8 +39,6 @@ CA = "BACKUP_S3_CA"
 """What becomes a file: the access key's secret, and the CAs of an endpoint that no public one knows
 (the path of a PEM file; it may be left out)."""
 
-PEM = "-----BEGIN CERTIFICATE-----"
-
 
 def is_meant(environment: Mapping[str, str]) -> bool:
     """Tell whether there is a repository of backups, and it is in S3."""
@@ -66,7 +64,7 @@ def check(environment: Mapping[str, str], files: SecretFiles) -> None:
             raise StackError(f"{name} is '{said[name]}'; it must be {words}")
     if re.search(r"\s", said[SECRET]):
         raise StackError(f"{SECRET} has a blank in it, which no access key's secret has")
-    _ca(said[CA])
+    authorities.read(CA, said[CA])
 
 
 def keep(environment: Mapping[str, str], files: SecretFiles) -> None:
@@ -75,17 +73,4 @@ def keep(environment: Mapping[str, str], files: SecretFiles) -> None:
     if SECRET in environment or not named:
         files.put(S3_SECRET, environment.get(SECRET, "") if named else "")
     if CA in environment or not named:
-        files.put(S3_CA, _ca(environment.get(CA, "")) if named else "")
-
-
-def _ca(path: str) -> str:
-    """Return what is in the file; raise StackError where that is no certificate."""
-    if not path:
-        return ""
-    try:
-        text = Path(path).read_text(encoding="ascii")
-    except (OSError, UnicodeError) as error:
-        raise StackError(f"{CA} is '{path}', which cannot be read: {error}") from None
-    if PEM not in text:
-        raise StackError(f"{CA} is '{path}'; it must be a file of certificates in PEM")
-    return text
+        files.put(S3_CA, authorities.read(CA, environment.get(CA, "")) if named else "")

@@ -49,8 +49,9 @@ where there is none."""
 ALERT_WEBHOOK = "alert_webhook"
 ALERT_HEARTBEAT = "alert_heartbeat"
 ALERT_SMTP_PASSWORD = "alert_smtp_secret"  # noqa: S105 - a file's name
-ALERT_FILES = (ALERT_WEBHOOK, ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD)
-"""Whom Alertmanager tells (ops/alerts.py). Empty where nobody is told."""
+ALERT_CA = "alert_ca"
+ALERT_FILES = (ALERT_WEBHOOK, ALERT_HEARTBEAT, ALERT_SMTP_PASSWORD, ALERT_CA)
+"""Whom Alertmanager tells, and who vouches for them (ops/alerts.py). Empty where nobody is told."""
 
 GIVEN = (*S3_FILES, *ALERT_FILES)
 """What is not made, but said by whoever has it."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stack.support import wait_until
+from tests.mail import receiving
+from tests.stack.support import kill, make, other, primary, start, wait_until
 from tests.stack.turns import PASSED, SOON, TURNS
-from tests.stack.watched import OVER_LIMIT, TOLD_LIMIT, Watched, monitoring, use_thresholds
+from tests.stack.watched import HOST, OVER_LIMIT, TOLD_LIMIT, Watched, monitoring, use_thresholds
 from tests.unit.test_alerts import ALERTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.long
 
@@ -43,6 +47,42 @@ def test_a_fault_is_told_and_told_to_be_over(watched: Watched, name: str) -> Non
     with fault(watched.receiver):
         watched.await_alerts(*alerts)
     _await_end(watched, *alerts)
+
+
+def test_people_are_told_by_mail(watched: Watched, tmp_path: Path) -> None:
+    """By a server that a CA of one's own vouches for, and only after a login, by TLS."""
+    certificate = tmp_path / "mail.pem"
+    make_certificate = (
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "1", "-subj", "/CN=mail", "-addext", f"subjectAltName=IP:{HOST}"),
+        *("-keyout", "-", "-out", "-"),
+    )
+    made = subprocess.run(make_certificate, capture_output=True, check=True, timeout=60)
+    certificate.write_bytes(made.stdout)
+    standby = other(primary())
+    with receiving(HOST, certificate) as server:
+        said = {
+            "ALERT_EMAIL": "people@example.org",
+            "ALERT_FROM": "stack@example.org",
+            "ALERT_SMTP": f"{HOST}:{server.port}",
+            "ALERT_SMTP_USER": "stack",
+            "ALERT_SMTP_PASSWORD": "a-password",
+            "ALERT_CA": str(certificate),
+        }
+        try:
+            make("up", MONITORING="yes", **said)
+            kill(standby)
+            name = "[holdfast] firing: DataNodeDown"
+            wait_until("bad news", TOLD_LIMIT, lambda: name in server.subjects())
+            start(standby)
+            name = "[holdfast] resolved: DataNodeDown"
+            wait_until("good news", OVER_LIMIT + TOLD_LIMIT, lambda: name in server.subjects())
+            login = base64.b64encode(b"\0stack\0a-password").decode()
+            assert server.logins == {login}
+            assert {each["to"] for each in server.messages} == {"people@example.org"}
+        finally:
+            make("up", MONITORING="yes", **dict.fromkeys(said, ""))
+    _await_end(watched, "DataNodeDown")
 
 
 def _await_end(watched: Watched, *alerts: str) -> None:

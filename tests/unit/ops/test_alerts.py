@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import alerts, settings
+from ops import alerts, authorities, settings
 from ops.console import StackError
-from ops.secret_files import ALERT_FILES, ALERT_WEBHOOK, SecretFiles
+from ops.secret_files import ALERT_CA, ALERT_FILES, ALERT_WEBHOOK, SecretFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +72,23 @@ def test_an_address_is_a_file_until_it_is_emptied(files: SecretFiles) -> None:
     assert files.digest(ALERT_FILES) == told
     alerts.keep({"ALERT_WEBHOOK": ""}, files)
     assert files.read(ALERT_WEBHOOK) == ""
+
+
+def test_a_ca_is_copied(files: SecretFiles, tmp_path: Path) -> None:
+    """From a file that has one; until it is emptied."""
+    file = tmp_path / "ca.crt"
+    for content, says in ((None, "cannot be read"), ("a key", "PEM")):
+        if content:
+            file.write_text(content)
+        with pytest.raises(StackError, match=f"ALERT_CA is .*{says}"):
+            alerts.check({"ALERT_CA": str(file)}, files)
+    file.write_text(authorities.PEM)
+    alerts.check({"ALERT_CA": str(file)}, files)
+    alerts.keep({"ALERT_CA": str(file)}, files)
+    alerts.keep({}, files)
+    assert files.read(ALERT_CA) == authorities.PEM
+    alerts.keep({"ALERT_CA": ""}, files)
+    assert files.read(ALERT_CA) == ""
 
 
 def test_no_secret_is_kept_as_a_setting() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops import s3, settings
+from ops import authorities, s3, settings
 from ops.console import StackError
 from ops.secret_files import S3_CA, S3_FILES, S3_SECRET, SecretFiles
 
@@ -21,7 +21,7 @@ SAID = {
     "BACKUP_S3_KEY": "AKIAIOSFODNN7EXAMPLE",
     "BACKUP_S3_SECRET": "wJalrXUtnFEMI/K7MDENG+bPxRfiCY==",
 }
-CERTIFICATE = f"{s3.PEM}\nMII\n-----END CERTIFICATE-----\n"
+CERTIFICATE = f"{authorities.PEM}\nMII\n-----END CERTIFICATE-----\n"
 
 
 @pytest.fixture

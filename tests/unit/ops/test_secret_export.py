@@ -569,4 +569,4 @@ def test_an_export_of_before_alerts_is_read(empty: Path, file: Path) -> None:
     bring(file, empty)
     folder = names.secrets(empty)
     assert (folder / "db_password").read_text() == "x"
-    assert [(folder / name).read_bytes() for name in ALERT_FILES] == [b"", b"", b""]
+    assert [(folder / name).read_bytes() for name in ALERT_FILES] == [b""] * len(ALERT_FILES)

@@ -148,6 +148,7 @@ def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
     docker("exec", other, "psql", "-d", "postgres", "-qAt", "-c", "SELECT pg_switch_wal()")
     wait_until(f"{left_behind} to have that", RESUME_LIMIT, is_redundant)
     with Writer() as writer:
+        writer.await_writes()  # into the segment: who begins with one asks for the newest
         volume.bound(left_behind, docker)
         operate.promote(left_behind)
         operate.wait_for("a standby in sync", REDUNDANT_LIMIT, lambda now: now.redundant)

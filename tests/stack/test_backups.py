@@ -113,26 +113,33 @@ def test_a_full_backup_has_taken_itself() -> None:
     assert kinds()[-1] == "diff"
 
 
+LOSE = "UPDATE users SET name = '{}'; ALTER TABLE users RENAME TO lost"
+NAMED = "SELECT count(*) FROM users WHERE name {} '{}'"
+
+
 def test_what_was_dropped_is_in_a_copy_of_the_moment_before() -> None:
     """All that was acknowledged until then, and nothing after; the stack itself is not touched."""
     before = {made() for _ in range(USERS)}
     moment = datetime.now(UTC)
     holdfast("backup", "mark", f"at-{moment:%H%M%S}")
     after = made()
-    ask(primary(), "UPDATE users SET name = 'nobody'; ALTER TABLE users RENAME TO lost")
-    said = holdfast("restore", "--to", moment.isoformat(), "--scratch")
-    assert "docker exec -it scratch psql holdfast" in said
-    assert before <= users("scratch")
-    assert after not in users("scratch")
-    assert ask("scratch", "SELECT count(*) FROM users WHERE name = 'nobody'") == "0"
-    assert docker("inspect", "-f", "{{.HostConfig.NetworkMode}}", "scratch") == "none\n"
-    ask(primary(), "ALTER TABLE lost RENAME TO users")
+    nobody = f"nobody-{moment:%H%M%S}"
+    ask(primary(), LOSE.format(nobody))
+    try:
+        said = holdfast("restore", "--to", moment.isoformat(), "--scratch")
+        assert "docker exec -it scratch psql holdfast" in said
+        assert before <= users("scratch")
+        assert after not in users("scratch")
+        assert ask("scratch", NAMED.format("=", nobody)) == "0"
+        assert docker("inspect", "-f", "{{.HostConfig.NetworkMode}}", "scratch") == "none\n"
+    finally:
+        ask(primary(), "ALTER TABLE lost RENAME TO users")
     holdfast("restore", "--to", f"at-{moment:%H%M%S}", "--scratch")
     assert before <= users("scratch")
     assert after not in users("scratch")
     holdfast("restore", "--to", "latest", "--scratch")
     assert after in users("scratch")
-    assert ask("scratch", "SELECT count(*) FROM users WHERE name <> 'nobody'") == "0"
+    assert ask("scratch", NAMED.format("<>", nobody)) == "0"
 
 
 def test_a_copy_is_found_sound() -> None:

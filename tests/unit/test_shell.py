@@ -6,14 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.unit.shells import BEGIN, CONNINFO, DEPLOY, LIMIT, STANDBY, Node
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 # ---------------------------------------------------------------- processes
@@ -124,16 +122,31 @@ def test_a_file_that_is_not_there_is_not_the_same(node: Node) -> None:
 
 
 # ---------------------------------------------------------------- psql-client
+def _pauses(shell: int) -> bool:
+    """Tell whether it has opened the pipe that it pauses at (loops.sh)."""
+    found = set()
+    with suppress(OSError):  # it has just ended
+        for each in Path(f"/proc/{shell}/fd").iterdir():
+            found.add(int(each.name) > 2 and str(each.readlink()).startswith("pipe:"))
+    return True in found
+
+
 def test_the_client_follows_a_rotated_password(tmp_path: Path) -> None:
-    """Within a second or so; only its own user can read what is written."""
+    """Within a second or so; only its own user can read what is written. An empty file is none."""
     text = (DEPLOY / "client" / "entrypoint").read_text()
     text = text.replace("/tmp/", f"{tmp_path}/")  # noqa: S108
     text = text.replace("/run/secrets/", f"{tmp_path}/")
     text = text.replace("/usr/local/bin/loops.sh", str(DEPLOY / "shell" / "loops.sh"))
     secret, written = tmp_path / "db_password", tmp_path / ".pgpass"
-    secret.write_text("first\n")
-    shell = subprocess.Popen(["bash", "-c", text])
+    secret.write_text("")
+    shell = subprocess.Popen(["bash", "-c", text], stdin=subprocess.DEVNULL)
     try:
+        deadline = time.monotonic() + LIMIT
+        while not _pauses(shell.pid):
+            assert time.monotonic() < deadline
+            assert shell.poll() is None, "it ended"
+            time.sleep(0.01)
+        assert not written.exists()
         for password in ("first", "second"):
             secret.write_text(password)
             line = f"*:*:*:holdfast_app:{password}\n"

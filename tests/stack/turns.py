@@ -48,8 +48,10 @@ SOON = {
     "CALLER_SHARE_MOST": "0.01",
     "REPLICATION_LAG_SECONDS_MOST": "5",
     "REPLICATION_LAG_BYTES_MOST": "10000",
+    **dict.fromkeys(("SLO_BURN_1H", "SLO_BURN_6H", "SLO_BURN_1D", "SLO_BURN_3D"), "1001"),
 }
-"""Thresholds that a fault passes at once, and is told to be over a minute later."""
+"""Thresholds that a fault passes at once, and is told to be over a minute later. None passes the
+budgets', as that would be over hours later."""
 
 PASSED = {
     "ConnectionsNearlyUsedUp": {"CONNECTIONS_MOST": "-1"},

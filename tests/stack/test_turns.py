@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.mail import receiving
 from tests.stack.support import Writer, kill, make, other, primary, start, wait_until
-from tests.stack.turns import PASSED, SOON, TURNS
+from tests.stack.turns import PASSED, SOON, TURNS, self_signed
 from tests.stack.watched import HOST, OVER_LIMIT, TOLD_LIMIT, Watched, monitoring, try_thresholds
 from tests.unit.test_alerts import ALERTS
 
@@ -53,13 +52,7 @@ def test_a_fault_is_told_and_told_to_be_over(watched: Watched, name: str) -> Non
 def test_people_are_told_by_mail(watched: Watched, tmp_path: Path) -> None:
     """By a server that a CA of one's own vouches for, and only after a login, by TLS."""
     certificate = tmp_path / "mail.pem"
-    make_certificate = (
-        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-        *("-nodes", "-days", "1", "-subj", "/CN=mail", "-addext", f"subjectAltName=IP:{HOST}"),
-        *("-keyout", "-", "-out", "-"),
-    )
-    made = subprocess.run(make_certificate, capture_output=True, check=True, timeout=60)
-    certificate.write_bytes(made.stdout)
+    certificate.write_bytes(self_signed("mail", f"subjectAltName=IP:{HOST}"))
     standby = other(primary())
     with receiving(HOST, certificate) as server:
         said = {

@@ -101,10 +101,6 @@ END_SESSIONS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE usename = 'holdfast_app'"""
 RULES = "/tmp/monitoring/alerts*.yml"  # noqa: S108 - the container's own
 FAILING = "groups: [{name: failing, rules: [{record: failing, expr: up + on() up}]}]"
-ANOTHER_CA = (
-    *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-    *("-nodes", "-days", "1", "-subj", "/CN=postgres", "-keyout", "-", "-out", "-"),
-)
 PGBACKREST = ("pgbackrest", "--config=/tmp/pgbackrest.conf", "--stanza=holdfast")
 SEGMENTS = "ls -t $(find /var/lib/pgbackrest/archive -name '????????????????????????-*')"
 """The newest first."""
@@ -299,7 +295,7 @@ def certificate_of_another_ca(_: Receiver) -> Iterator[None]:
     node = primary()
     file = SECRETS / "tls" / node / "tls.pem"
     before = file.read_bytes()
-    file.write_bytes(subprocess.run(ANOTHER_CA, capture_output=True, check=True, timeout=60).stdout)
+    file.write_bytes(self_signed("postgres"))
     try:
         _ask(
             node,
@@ -339,6 +335,16 @@ def receiver_refuses(receiver: Receiver) -> Iterator[None]:
         yield
     finally:
         receiver.answer = 204
+
+
+def self_signed(name: str, *extensions: str) -> bytes:
+    """Return a key and a certificate that no CA has signed, in PEM."""
+    added = [word for each in extensions for word in ("-addext", each)]
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "1", "-subj", f"/CN={name}", *added, "-keyout", "-", "-out", "-"),
+    ]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
 def _ask(node: str, statement: str) -> None:

@@ -26,6 +26,7 @@ local LOGIN = string.pack(">I4I4", 8 + #PARAMETERS, 196608) .. PARAMETERS
 local QUERY = "SHOW transaction_read_only\0"
 local QUESTION = "Q" .. string.pack(">I4", 4 + #QUERY) .. QUERY
 local WORDS = { off = "writable", on = "read-only" }
+local ANSWERS = { "writable", "read-only", "busy", "down" } -- all there are
 local TOO_MANY_CONNECTIONS = "53300"
 local MOST = 100 -- messages of an answer; none to these has nearly as many
 
@@ -221,11 +222,15 @@ core.register_service("holdfast", "http", function(applet)
             "holdfast_virtual_ip_held " .. (holds_vip() and 1 or 0),
         }
     end
-    lines[#lines + 1] = "# HELP holdfast_node_answer What a node last said of itself to this proxy."
+    lines[#lines + 1] = "# HELP holdfast_node_answer 1 for what a node last said of itself to this proxy."
     lines[#lines + 1] = "# TYPE holdfast_node_answer gauge"
     for node, what in pairs(known) do
         local word = seconds() - what.at > STALE and "down" or what.word:match("^[^:]+")
-        lines[#lines + 1] = ('holdfast_node_answer{node="%s",answer="%s"} 1'):format(node, word)
+        -- What it did not say as well: who was away while it changed must not take the old answer for one of now.
+        for _, answer in ipairs(ANSWERS) do
+            local said = answer == word and 1 or 0
+            lines[#lines + 1] = ('holdfast_node_answer{node="%s",answer="%s"} %d'):format(node, answer, said)
+        end
     end
     local body = table.concat(lines, "\n") .. "\n"
     applet:set_status(200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import urllib.request
 from typing import TYPE_CHECKING
 
@@ -158,8 +159,18 @@ async def test_statistics_metrics_and_liveness(stack: EmbeddedStack) -> None:
     metrics = await asyncio.to_thread(get, "/metrics")
     assert f'server="{stack.primary.name}"' in metrics
     assert "200 OK" in await asyncio.to_thread(get, "/healthz")
+    nodes = {stack.primary.name: "writable", stack.standby.name: "read-only"}
+
+    async def all_known() -> bool:
+        told = await asyncio.to_thread(get, "/holdfast")
+        return all(name in told for name in nodes)
+
+    await eventually("an answer of each node", all_known)
     told = await asyncio.to_thread(get, "/holdfast")
-    writable = f'holdfast_node_answer{{node="{stack.primary.name}",answer="writable"}} 1'
-    assert writable in told.splitlines()
+    for node, said in nodes.items():
+        # What it does not say is told as well: else what it said before would count, after a gap.
+        assert set(re.findall(rf'{node}",answer="(.*)"}} (.)', told)) == {
+            (answer, "01"[answer == said]) for answer in ("writable", "read-only", "busy", "down")
+        }
     # There is none here.
     assert "virtual_ip" not in told

@@ -265,6 +265,26 @@ def test_rules_pass_their_cases_where_they_run(cases: subprocess.Popen[str]) -> 
 
 # ---------------------------------------------------------------- the long forms
 @pytest.mark.long
+def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
+    """Who held which role is not remembered, as long as it was, by who was away as it changed."""
+    docker("stop", cluster.WATCHER)
+    try:
+        operate.switchover()
+    finally:
+        docker("start", cluster.WATCHER)
+    answers = 'holdfast_node_answer{job="proxy", instance="haproxy1", answer="writable"} == 1'
+
+    def asked() -> bool:
+        return bool(watched.query(f"timestamp({answers}) > {time.time() - 10}"))
+
+    wait_until("an answer of now", SCRAPED_LIMIT, asked)
+    assert [each["metric"]["node"] for each in watched.query(answers)] == [primary()]
+    states = "count by (node) (holdfast_monitor_node_state) != 1"
+    wait_until("one state for each", SCRAPED_LIMIT * 2, lambda: not watched.query(states))
+    wait_until("all targets", SCRAPED_LIMIT, lambda: not watched.down())
+
+
+@pytest.mark.long
 def test_a_killed_primary_pages_until_it_is_back(watched: Watched) -> None:
     """Writes go on at once; that each is on one node alone is what somebody has to mend."""
     dead = primary()

@@ -149,9 +149,7 @@ def no_node_and_a_crowd(_: Receiver) -> Iterator[None]:
         crowd.callback(start, *nodes)
         for _each in range(HELD_MOST + 100):
             client = crowd.enter_context(socket.create_connection((address("app1"), 8000), 10))
-            client.sendall(
-                b"GET /api/users?limit=1 HTTP/1.1\r\nHost: a\r\nRequest-Timeout: 30\r\n\r\n"
-            )
+            client.sendall(REQUEST)
         yield
 
 
@@ -297,10 +295,7 @@ def certificate_of_another_ca(_: Receiver) -> Iterator[None]:
     before = file.read_bytes()
     file.write_bytes(self_signed("postgres"))
     try:
-        _ask(
-            node,
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'holdfast_app'",
-        )
+        _ask(node, END_SESSIONS)
         yield
     finally:
         file.write_bytes(before)

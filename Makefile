@@ -86,7 +86,7 @@ check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients 
 check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
 	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
 
-check-monitoring: $(VENV)/ready  ## the long forms: every alert in its turn, planned work, console, traces (45 min)
+check-monitoring: $(VENV)/ready  ## the long forms: every alert in its turn, planned work, console, traces (40 min)
 	$(BIN)/python -m pytest tests/stack/test_monitoring.py tests/stack/test_turns.py \
 		tests/stack/test_console.py tests/stack/test_traces.py -m "stack and long"
 

@@ -300,27 +300,6 @@ def test_a_killed_primary_pages_until_it_is_back(watched: Watched) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("victims", "told"),
-    [
-        (["pg-monitor"], {"MonitorDown"}),
-        (["vip-access"], {"EdgeDoesNotAnswer"}),
-        (["app1", "app2"], {"NoInstance"}),
-        (["haproxy1", "haproxy2"], {"ProxyDown", "EdgeDoesNotAnswer"}),
-        (["postgres1", "postgres2"], {"NoWritableNode", "NoReadableNode"}),
-        (["backup"], {"TargetDown", "ArchiveFailing"}),
-    ],
-    ids=lambda value: "+".join(sorted(value)),
-)
-def test_each_part_is_missed(watched: Watched, victims: list[str], told: set[str]) -> None:
-    """Killed, told, started, over."""
-    kill(*victims)
-    watched.await_alerts(*told, limit=600)
-    start(*victims)
-    wait_until("no alert", 600, lambda: not watched.serious())
-
-
-@pytest.mark.long
 def test_planned_work_calls_nobody(watched: Watched) -> None:
     """A rolling restart, and every container replaced."""
     begun = time.time()

@@ -6,12 +6,12 @@ A fault is a context manager that breaks something and mends it again. What take
 
 from __future__ import annotations
 
-import socket
 import subprocess
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ops import cluster, operate
+from tests.stack.crowd import Crowd
 from tests.stack.support import (
     RESUME_LIMIT,
     SECRETS,
@@ -87,7 +87,7 @@ ELSEWHERE = {
 }
 """What a test of test_monitoring.py brings."""
 
-REQUEST = b"GET /api/users?limit=1 HTTP/1.1\r\nHost: app1\r\nRequest-Timeout: 30\r\n\r\n"
+REQUEST = b"GET /api/users?limit=1 HTTP/1.1\r\nHost: app1\r\n\r\n"
 HELD_MOST = 2000
 """REQUESTS_HELD_MOST."""
 
@@ -144,13 +144,12 @@ turn("NoInstance", "InstanceOutOfRotation")(killed("app1", "app2"))
 def no_node_and_a_crowd(_: Receiver) -> Iterator[None]:
     """More come to an instance than it may hold, while it can serve nobody."""
     nodes = (primary(), other(primary()))
-    with ExitStack() as crowd:
-        kill(*nodes)
-        crowd.callback(start, *nodes)
-        for _each in range(HELD_MOST + 100):
-            client = crowd.enter_context(socket.create_connection((address("app1"), 8000), 10))
-            client.sendall(REQUEST)
-        yield
+    kill(*nodes)
+    try:
+        with Crowd(HELD_MOST + 100, (address("app1"), 8000), REQUEST):
+            yield
+    finally:
+        start(*nodes)
 
 
 @turn(
@@ -206,12 +205,12 @@ def repository_killed(_: Receiver) -> Iterator[None]:
 @turn("BackupFailed", "WALGap")
 def segment_lost(_: Receiver) -> Iterator[None]:
     """A full backup is due at once, and cannot be taken."""
+    for _each in range(3):
+        newest = _segments()[0]
+        _switch_wal()
+        wait_until("a segment", RESUME_LIMIT, lambda: _segments()[0] != newest)  # noqa: B023
     docker("exec", "backup", *PGBACKREST, "stop")
     try:
-        for _each in range(3):
-            newest = _segments()[0]
-            _switch_wal()
-            wait_until("a segment", RESUME_LIMIT, lambda: _segments()[0] != newest)  # noqa: B023
         docker("exec", "backup", "rm", _segments()[1])
         yield
     finally:

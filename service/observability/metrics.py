@@ -5,6 +5,7 @@ Labels are bounded: routes are templates, kinds come from `service.database.fail
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,7 +20,10 @@ from prometheus_client.registry import Collector
 
 from service.database import Database
 from service.database.admission import Admission
+from service.database.failures import CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED
+from service.database.observer import Role
 from service.database.pools import Pool
+from service.errors import EndpointUnreachable
 from service.observability.tallies import Spreads, Tallies
 
 # Seconds: from a query on loopback to a request that is held through a failover.
@@ -81,6 +85,9 @@ class Metrics:
             "Failures of the database, by endpoint and class.",
             *("role", "error", "kind"),
         )
+        # There from the start: of a series that begins with what happens nobody sees it grow.
+        for role, kind in product(Role, (CERTIFICATE_EXPIRED, CERTIFICATE_REFUSED)):
+            self.failures.labels(role, EndpointUnreachable.__name__, kind)
         self.read_fallbacks = counter(
             "read_fallbacks",
             "Reads that went to the write endpoint: no reader answered, or had reached the token.",

@@ -91,7 +91,7 @@ REQUEST = b"GET /api/users?limit=1 HTTP/1.1\r\nHost: app1\r\n\r\n"
 HELD_MOST = 2000
 """REQUESTS_HELD_MOST."""
 
-SOCKET = "/run/haproxy/admin.sock"
+SOCKET, HAPROXY = "/run/haproxy/admin.sock", "471102"
 CONFIGURATION = "/tmp/monitoring/prometheus.yml"  # noqa: S108 - the container's own
 WORKER = """for each in /proc/[0-9]*/stat; do
     read -r pid _ _ parent _ <$each
@@ -252,12 +252,16 @@ def refused_as_standby(_: Receiver) -> Iterator[None]:
 def taken_out_at_a_proxy(_: Receiver) -> Iterator[None]:
     """By hand, and forgotten."""
     proxy, server = cluster.PROXIES[0], f"pg_any/{other(primary())}"
-    tell = "echo 'set server {} state {}' | socat - {}"
-    docker("exec", proxy, "sh", "-c", tell.format(server, "maint", SOCKET))
+
+    def tell(state: str) -> None:
+        command = f"echo 'set server {server} state {state}' | socat - {SOCKET}"
+        docker("exec", "--user", HAPROXY, proxy, "sh", "-c", command)
+
+    tell("maint")
     try:
         yield
     finally:
-        docker("exec", proxy, "sh", "-c", tell.format(server, "ready", SOCKET))
+        tell("ready")
 
 
 @turn("TwoWritableNodes")
@@ -288,16 +292,19 @@ def replay_paused(_: Receiver) -> Iterator[None]:
 
 @turn("CertificateRefused")
 def certificate_of_another_ca(_: Receiver) -> Iterator[None]:
-    """The primary shows it to whoever comes anew."""
-    node = primary()
-    file = SECRETS / "tls" / node / "tls.pem"
+    """The service is told to trust another CA than the nodes' own.
+
+    A primary that shows such a certificate does not stay one: the monitor verifies as well.
+    """
+    file = SECRETS / "tls" / "nodes" / "ca.crt"
     before = file.read_bytes()
-    file.write_bytes(self_signed("postgres"))
-    try:
-        _ask(node, END_SESSIONS)
-        yield
-    finally:
-        file.write_bytes(before)
+    with paused(cluster.MAKER):  # it would make all certificates anew
+        file.write_bytes(self_signed("another").partition(b"-----END PRIVATE KEY-----\n")[2])
+        try:
+            _ask(primary(), END_SESSIONS)
+            yield
+        finally:
+            file.write_bytes(before)
 
 
 @turn("WorkerReplaced", "WorkersKeepDying")

@@ -1,6 +1,7 @@
 """service.observability: what is counted, and that two applications can be."""
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -90,6 +91,15 @@ def test_two_applications_do_not_clash(app: FastAPI, settings: Settings) -> None
     other = create_app(settings)
 
     assert other.state.registry is not app.state.registry
+
+
+@pytest.mark.parametrize("kind", ["certificate-expired", "certificate-refused"])
+@pytest.mark.parametrize("role", ["write", "read"])
+def test_what_an_alert_waits_for_is_there_before_it_happens(role: str, kind: str) -> None:
+    """Prometheus sees no growth of a counter that begins with its first event."""
+    labels = {"role": role, "error": "EndpointUnreachable", "kind": kind}
+    name = "holdfast_database_failures_total"
+    assert Metrics().registry.get_sample_value(name, labels) == 0
 
 
 def test_observer_fills_the_record_and_the_counters() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ops import cluster, names
+from ops import cluster, names, replication
 from ops.certificates import span
 
 if TYPE_CHECKING:
@@ -64,8 +64,20 @@ def _writes(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(what, "Two nodes accept writes", names.command("./holdfast events"))
 
 
+def where_writes_are(snapshot: Snapshot) -> str:
+    """Say of how many nodes an acknowledged write is."""
+    if snapshot.durability == "unknown":
+        return "where writes go is not known"
+    if not snapshot.in_sync:
+        return "an acknowledged write is on one node alone"
+    return {
+        replication.ASYNC: "an acknowledged write is on one node, and soon on two",
+        replication.REMOTE_APPLY: "an acknowledged write is on two nodes, and both show it",
+    }.get(snapshot.replication, "an acknowledged write is on two nodes")
+
+
 def _durability(snapshot: Snapshot) -> Iterator[Problem]:
-    if snapshot.durability == "local":
+    if snapshot.primary is not None and snapshot.nodes and not snapshot.in_sync:
         what = f"An acknowledged commit is on {snapshot.primary} alone: no standby is in sync."
         others = [node.name for node in snapshot.nodes if node.name != snapshot.primary]
         command = names.start(*others) if others else names.command("./holdfast events")

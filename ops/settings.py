@@ -74,6 +74,7 @@ CHOICES = {
     "ACCESS": CLOSED["ACCESS"],
     "BACKUP": ("no", "yes"),
     "MONITORING": ("no", "yes"),
+    "REPLICATION": ("sync", "async", "remote_apply"),
 }
 """Settings that have one of a few values."""
 
@@ -95,6 +96,7 @@ NAMES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
     *("MONITORING", *alerts.SETTINGS),
+    "REPLICATION",
 )
 """What is kept. deploy/compose/README.md says what each means."""
 

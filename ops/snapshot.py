@@ -9,9 +9,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ops import certificates, cluster, tokens
+from ops import certificates, cluster, replication, tokens
 from ops.backups import repository
 
 if TYPE_CHECKING:
@@ -25,10 +25,12 @@ T = TypeVar("T")
 SENDERS = """
     SELECT coalesce(json_agg(json_build_object(
                'name', application_name, 'state', state, 'sync', sync_state,
+               'commits', current_setting('synchronous_commit'),
                'lag', pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn))), '[]')
       FROM pg_stat_replication
 """
-"""Whom the primary sends WAL to, and by how many bytes each is behind in replaying it."""
+"""Whom the primary sends WAL to, by how many bytes each is behind in replaying it, and what commits
+wait for."""
 
 SIZES = """
     SELECT json_build_object(
@@ -48,6 +50,9 @@ USED = ("df", "--output=pcent", "/var/lib/postgresql")
 HEALTHY = 1  # pg_auto_failover, node health: -1 unknown, 0 bad, 1 good
 IN_SYNC = {"sync", "quorum"}  # pg_stat_replication.sync_state
 
+Sender: TypeAlias = tuple[int | None, bool, str]
+"""Of a standby: `lag`, `in_sync` and `commits`, as Node has them."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -60,7 +65,8 @@ class Node:
     lsn: str  # as the node reported last
     timeline: int
     lag: int | None = None  # bytes of WAL not replayed yet; None: the primary does not send to it
-    in_sync: bool = False  # a commit waits for it
+    in_sync: bool = False  # a commit waits for it, if it waits at all
+    commits: str = ""  # the primary's synchronous_commit; empty: it does not send to it
     used: int | None = None  # percent of its volume; None: nobody says
 
 
@@ -118,11 +124,23 @@ class Snapshot:
         return self.writable[0] if len(self.writable) == 1 else None
 
     @property
+    def in_sync(self) -> bool:
+        """Whether there is a standby that commits may wait for."""
+        return any(node.in_sync for node in self.nodes)
+
+    @property
+    def replication(self) -> str:
+        """What commits wait for, as REPLICATION says it; empty where no standby is in sync."""
+        commits = next((node.commits for node in self.nodes if node.in_sync), "")
+        return replication.NAMES.get(commits, "")
+
+    @property
     def durability(self) -> str:
         """Where an acknowledged commit is: `replicated`, `local` (one node), or `unknown`."""
         if self.primary is None or not self.nodes:
             return "unknown"
-        return "replicated" if any(node.in_sync for node in self.nodes) else "local"
+        waits = self.in_sync and self.replication != replication.ASYNC
+        return "replicated" if waits else "local"
 
     @property
     def redundant(self) -> bool:
@@ -130,7 +148,8 @@ class Snapshot:
         states = sorted(node.state for node in self.nodes)
         wanted = ["primary"] + ["secondary"] * (len(states) - 1)
         settled = all(node.state == node.assigned and node.healthy for node in self.nodes)
-        return settled and len(states) > 1 and states == wanted and self.durability == "replicated"
+        known = self.primary is not None and self.in_sync
+        return settled and len(states) > 1 and states == wanted and known
 
     @property
     def timeline(self) -> int:
@@ -225,18 +244,19 @@ def _states() -> list[dict[str, object]]:
     return rows
 
 
-def _senders(primary: str) -> dict[str, tuple[int | None, bool]]:
-    """Bytes of lag, and whether a commit waits for it, by pg_auto_failover's node number."""
+def _senders(primary: str) -> dict[str, Sender]:
+    """Return what the primary says of its standbys, by pg_auto_failover's node number."""
     text = cluster.query(primary, SENDERS)
     return senders_of(json.loads(text) if text else [])
 
 
-def senders_of(rows: list[dict[str, object]]) -> dict[str, tuple[int | None, bool]]:
+def senders_of(rows: list[dict[str, object]]) -> dict[str, Sender]:
     """Return the rows of SENDERS as `join` wants them."""
     return {
         str(row["name"]).rpartition("_")[2]: (
             None if row["lag"] is None else int(str(row["lag"])),
             row["state"] == "streaming" and row["sync"] in IN_SYNC,
+            str(row.get("commits", "")),
         )
         for row in rows
     }
@@ -254,13 +274,11 @@ def used(node: str) -> int | None:
     return int(words[-1].rstrip("%")) if words else None
 
 
-def join(
-    states: list[dict[str, object]], senders: dict[str, tuple[int | None, bool]]
-) -> list[Node]:
+def join(states: list[dict[str, object]], senders: dict[str, Sender]) -> list[Node]:
     """Return the nodes as the monitor has them, with what the primary says of its standbys."""
     nodes = []
     for row in states:
-        lag, in_sync = senders.get(str(row["node_id"]), (None, False))
+        lag, in_sync, commits = senders.get(str(row["node_id"]), (None, False, ""))
         nodes.append(
             Node(
                 name=str(row["nodename"]),
@@ -271,6 +289,7 @@ def join(
                 timeline=int(str(row["reported_tli"])),
                 lag=lag,
                 in_sync=in_sync,
+                commits=commits,
             )
         )
     return sorted(nodes, key=lambda node: node.name)

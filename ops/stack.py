@@ -21,6 +21,7 @@ from ops import (
     ownership,
     preflight,
     removal,
+    replication,
     rollout,
     s3,
     settings,
@@ -58,6 +59,7 @@ class Stack:
         self.environment["SECRETS_DIR"] = str(self.secrets.folder)
         self._copies_only = self.secrets.folder.parent / "copies-only"
         self.environment["COPIES_ONLY"] = str(self._copies_only)
+        self.environment["REPLICATION_FILE"] = str(replication.file(root))
         self._place()
         self.environment["CERTIFICATES_USER"] = self.secrets.certificates_user
         self.environment["COMPOSE_PROFILES"] = settings.compose_profiles(self.environment)
@@ -79,6 +81,7 @@ class Stack:
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
+        replication.await_followed(self._replication())
         lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
         secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
         say(farewell.text(secrets, access, lacks))
@@ -130,6 +133,7 @@ class Stack:
         self.secrets.make()
         s3.keep(chosen, self.secrets)
         alerts.keep(os.environ, self.secrets)
+        replication.tell(self.root, self._replication())
         ownership.claim(self.root)
         self.environment["UPDATED"] = updated or self.host.updated()
         self._compose("Building images", "build", limit=BUILD_LIMIT)
@@ -227,6 +231,9 @@ class Stack:
         for name in settings.ALL_PORTS:
             self.environment[name] = str(settings.port(name))
 
+    def _replication(self) -> str:
+        return self.environment.get("REPLICATION") or replication.SYNC
+
     def _settle_settings(self) -> None:
         """Tell Compose what follows from the profile."""
         profile = self.environment.get("PROFILE", "fast")
@@ -281,6 +288,7 @@ class Stack:
         ownership.release()
         self.secrets.remove()
         self._copies_only.unlink(missing_ok=True)
+        replication.file(self.root).unlink(missing_ok=True)
 
     def _wake_engine(self) -> bool:
         there_is_one = self.host.wake_engine()

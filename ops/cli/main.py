@@ -10,7 +10,7 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ops import events, forgotten, loss, operate, settings, snapshot
+from ops import events, forgotten, loss, operate, replication, settings, snapshot
 from ops.cli import status as status_view
 from ops.cli.access import access
 from ops.cli.backup import backup, restore
@@ -149,6 +149,16 @@ def restart(
         operate.restart_rolling(say)
     if as_json:
         print_json({"steps": steps})
+
+
+@app.verb("replication")
+def set_replication(
+    mode: Annotated[str, Argument("sync, async or remote_apply.", "MODE")], *, as_json: Json = False
+) -> None:
+    """What commits wait for, from now on, on the running stack; nothing fails meanwhile."""
+    with reported(as_json=as_json):
+        replication.change(ROOT, mode)
+    _done({"replication": mode}, f"{mode}: {replication.WAITS[mode]}", as_json=as_json)
 
 
 @app.verb("events")

@@ -13,7 +13,7 @@ from ops.certificates import span
 from ops.cli.plain import Printable, Table, Text, drawn
 from ops.cli.plain import show as put
 from ops.console import StackError
-from ops.diagnosis import RUNBOOK, Problem, diagnose
+from ops.diagnosis import RUNBOOK, Problem, diagnose, where_writes_are
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +45,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "healthy": now.whole,
         "redundant": now.redundant,
         "durability": now.durability,
+        "replication": now.replication,
         "primary": now.primary,
         "virtual_ip": {"address": cluster.vip(), "holder": now.vip_holder},
         "edge": now.edge,
@@ -91,11 +92,7 @@ def _headline(now: Snapshot, *, well: bool) -> list[Printable]:
     verdict = Text("all is well", "bold green") if well else Text("degraded", "bold yellow")
     if now.primary is None:
         verdict = Text("no writes", "bold red")
-    durability = {
-        "replicated": "an acknowledged write is on two nodes",
-        "local": "an acknowledged write is on one node alone",
-    }.get(now.durability, "where writes go is not known")
-    return [verdict, f"primary {now.primary or 'none'}  ·  {durability}"]
+    return [verdict, f"primary {now.primary or 'none'}  ·  {where_writes_are(now)}"]
 
 
 def _nodes(now: Snapshot) -> Table:

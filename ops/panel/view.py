@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops import cluster, names, snapshot
 from ops.certificates import span
-from ops.diagnosis import RUNBOOK, diagnose
+from ops.diagnosis import RUNBOOK, diagnose, where_writes_are
 from ops.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from ops.diagnosis import Problem
     from ops.panel.facts import Facts
     from ops.snapshot import Node
-
-DURABILITY = {
-    "replicated": "Each acknowledged write is on two nodes.",
-    "local": "An acknowledged write is on one node alone.",
-    "unknown": "Where writes go is not known.",
-}
 
 ASKING = {"level": "", "word": "asking", "sentence": "The parts of the stack are asked."}
 
@@ -134,7 +128,7 @@ def _verdict(now: Snapshot, problems: Sequence[Problem], *, known: bool) -> dict
         level, word = "degraded", "degraded"
     else:
         level, word = "well", "all is well"
-    sentence = DURABILITY[now.durability]
+    sentence = f"{where_writes_are(now).capitalize()}."
     if now.primary is None:
         two = len(now.writable) > 1
         sentence = "Two nodes accept writes." if two else "No node accepts writes: clients wait."

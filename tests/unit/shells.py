@@ -14,6 +14,7 @@ TOGETHER = (
     "postgres/bin/copies.sh",
     "postgres/bin/heal.sh",
     "postgres/bin/pgbackrest.sh",
+    "postgres/bin/replication.sh",
 )
 """What an image has in one folder (deploy/postgres/Dockerfile)."""
 
@@ -30,6 +31,7 @@ tls=$HOME/tls mounted=$HOME/mounted PGDATA=$HOME/data NODE_NAME=postgres2
 stepped_out=$HOME/stepped-out notes=$HOME stopping=$HOME/stopping ready=$HOME/ready
 source "$HOME/bin/copies.sh"
 source "$HOME/bin/heal.sh"
+source "$HOME/bin/replication.sh"
 # Sets `known` to what the kernel knows of this shell's children: page faults of those that have
 # ended (each had some), and the numbers of those that have not.
 children() {

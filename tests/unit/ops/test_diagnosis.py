@@ -12,7 +12,7 @@ import pytest
 from ops.backups.repository import Reach
 from ops.certificates import Certificate, read, span
 from ops.cluster import Container
-from ops.diagnosis import LAG_MOST, RUNBOOK, diagnose
+from ops.diagnosis import LAG_MOST, RUNBOOK, diagnose, where_writes_are
 from ops.operate import restart_order
 from ops.snapshot import Node, Server, Snapshot
 
@@ -51,6 +51,34 @@ def test_a_whole_stack_has_no_problem() -> None:
     assert WHOLE.whole
     assert WHOLE.redundant
     assert WHOLE.durability == "replicated"
+
+
+@pytest.mark.parametrize(
+    ("commits", "durability", "words"),
+    [
+        ("on", "replicated", "an acknowledged write is on two nodes"),
+        ("local", "local", "an acknowledged write is on one node, and soon on two"),
+        (
+            "remote_apply",
+            "replicated",
+            "an acknowledged write is on two nodes, and both show it",
+        ),
+    ],
+)
+def test_what_commits_wait_for_is_said_and_is_no_problem(
+    commits: str, durability: str, words: str
+) -> None:
+    """Any node may be lost; with REPLICATION=async the last writes with it, as was chosen."""
+    chosen = replace(WHOLE, nodes=[PRIMARY, replace(STANDBY, commits=commits)])
+    assert diagnose(chosen) == []
+    assert chosen.whole
+    assert chosen.durability == durability
+    assert where_writes_are(chosen) == words
+    alone = replace(chosen, nodes=[PRIMARY, replace(chosen.nodes[1], in_sync=False)])
+    assert not alone.redundant
+    assert alone.durability == "local"
+    assert where_writes_are(alone) == "an acknowledged write is on one node alone"
+    assert diagnose(alone)[0].heading == "Commits are on one node only"
 
 
 def ends_in(life: int, left: float) -> list[Certificate]:

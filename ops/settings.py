@@ -75,6 +75,7 @@ CHOICES = {
     "BACKUP": ("no", "yes"),
     "MONITORING": ("no", "yes"),
     "REPLICATION": ("sync", "async", "remote_apply"),
+    "LOCAL_DURABILITY": ("no", "yes"),
 }
 """Settings that have one of a few values."""
 
@@ -96,7 +97,7 @@ NAMES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
     *("MONITORING", *alerts.SETTINGS),
-    "REPLICATION",
+    *("REPLICATION", "LOCAL_DURABILITY"),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 

@@ -200,6 +200,7 @@ def database_options(settings: Settings) -> DatabaseOptions:
         connection_max_age=settings.db_connection_max_age,
         probe_interval=settings.db_probe_interval,
         consistency_wait=settings.consistency_wait,
+        local_allowed=settings.local_durability == "yes",
         key_lifetime=settings.idempotency_lifetime,
         key_purge_interval=settings.idempotency_purge_interval,
         held_most=settings.requests_held_most,

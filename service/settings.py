@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     # hold it (DB_STATEMENT_TIMEOUT ends it when it is idle in its transaction).
     idempotency_wait: Seconds = 7.0
     idempotency_purge_interval: Seconds = 60.0
+    # yes: a write with `Prefer: durability=local` is answered before a standby has it.
+    local_durability: Literal["no", "yes"] = "no"
     consistency_wait: SecondsOrNone = 0.25  # for a replica behind a token; then the primary answers
 
     app_name: Label = Field(default_factory=lambda: socket.gethostname()[:63])

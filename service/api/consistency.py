@@ -11,14 +11,15 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request, Response
 
+from service.api import preferences
 from service.api.fields import field, sent, tell
+from service.api.preferences import prefers
 from service.database import ConsistencyToken, Written
 from service.errors import BadConsistencyToken, HoldfastError, TokenAhead
 
 HEADER = "Consistency-Token"
 FIELD = field(HEADER)
 COOKIE = "consistency_token"
-PREFERENCE = "consistency-cookie"
 # Seconds that a browser keeps the cookie: longer than a replica may ever lag behind.
 COOKIE_AGE = 3600
 
@@ -63,19 +64,11 @@ def _cookie(request: Request) -> str | None:
     return request.cookies.get(COOKIE) if sent(request, b"cookie") else None
 
 
-def _prefers_cookie(request: Request) -> bool:
-    preferences = sent(request, b"prefer")
-    if not preferences:  # as nearly always
-        return False
-    first = preferences[0].decode("latin-1").lower()
-    return PREFERENCE in [each.strip() for each in first.split(",")]
-
-
 class Announcer:
     """Tells the client about a write, in the response's headers, and returns the write's value."""
 
     def __init__(self, request: Request, response: Response) -> None:
-        self._asked = _prefers_cookie(request)
+        self._asked = prefers(request, preferences.COOKIE)
         self._has_cookie = _cookie(request) is not None
         self._response = response
 
@@ -85,8 +78,13 @@ class Announcer:
         tell(self._response, FIELD, token)
         if written.replayed:
             tell(self._response, b"idempotency-replayed", "true")
+        followed = []
         if self._asked:
-            tell(self._response, b"preference-applied", PREFERENCE)
+            followed.append(preferences.COOKIE)
+        if written.commit.asked:
+            followed.append(preferences.LOCAL)
+        if followed:
+            preferences.applied(self._response, *followed)
         if self._asked or self._has_cookie:
             self._response.set_cookie(
                 COOKIE, token, max_age=COOKIE_AGE, httponly=True, samesite="lax"

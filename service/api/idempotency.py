@@ -21,6 +21,7 @@ from fastapi import Depends, Header, Request
 from service.api.conditions import IF_MATCH_FIELD, as_sent
 from service.api.consistency import After
 from service.api.fields import field, sent
+from service.api.preferences import LOCAL, prefers
 from service.database import IdempotencyKey
 from service.errors import BadIdempotencyKey
 from service.observability.record import current_record
@@ -79,7 +80,7 @@ async def _idempotency_key(
     chosen = bool(found) and not key.startswith(EDGE_PREFIX)
     record = current_record()
     record.idempotency_key = quote(key)
-    return IdempotencyKey.of(
+    made = IdempotencyKey.of(
         key,
         scope=SCOPE,
         request=await _request(request),
@@ -88,6 +89,7 @@ async def _idempotency_key(
         request_id=record.request_id,
         after=after,
     )
+    return made.locally() if prefers(request, LOCAL) else made
 
 
 Key = Annotated[IdempotencyKey, Depends(_idempotency_key)]

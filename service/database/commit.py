@@ -11,7 +11,9 @@ from service.database.messages import once
 # are prepared, in a session's first transaction, before anything was done.
 BEGIN = "BEGIN"
 BEGIN_AHEAD = once(BEGIN)
-UNREPLICATED = "BEGIN; SET LOCAL synchronous_commit = local"
+LOCALLY = "SET LOCAL synchronous_commit = local"
+UNREPLICATED = f"{BEGIN}; {LOCALLY}"
+UNREPLICATED_AHEAD = BEGIN_AHEAD + once(LOCALLY)
 # What is set ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
 CLAIM = "SELECT WHERE idempotency_claim($1, $2, $3) IS NULL"
 # The server disarms a statement's timeout before it waits for its standby. One that fired just
@@ -55,6 +57,7 @@ class Commit:
 
     local: bool  # a standby may lack it: the server waited for none, or stopped waiting
     position: Position  # read after it
+    asked: bool = False  # it waited for no standby, as was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,14 @@ def position_of(segment: str | None, lsn: int, history: UUID | str | None = None
     )
 
 
-def commit_of(said: str, *, local: bool) -> Commit:
-    """Return the commit after which the server said `said`, and perhaps that it is local."""
+def commit_of(said: str, *, local: bool, asked: bool = False) -> Commit:
+    """Return the commit after which the server said `said`, and perhaps that it is local.
+
+    `asked`: it did not wait for a standby, which the server does not know any more.
+    """
     segment, lsn, alone, *history = said.split(" ")
     return Commit(
-        local=local or alone == "t",
+        local=local or asked or alone == "t",
         position=position_of(segment, int(lsn), *history),
+        asked=asked,
     )

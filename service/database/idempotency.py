@@ -17,7 +17,7 @@ one should have, so a result that only the primary has is not passed off as repl
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from service.database.commit import NOBODY, Commit, Origin, Record
@@ -59,6 +59,7 @@ class IdempotencyKey:
     # What its first answer had, or that of an earlier write: an unknown key is not used in another
     # history, where its own write may have been lost.
     after: ConsistencyToken | None = None
+    local: bool = False  # this request's answer need not wait for a standby
 
     @classmethod
     def of(
@@ -80,6 +81,10 @@ class IdempotencyKey:
         lifetime = None if chosen else OWN_LIFETIME
         digest = _digest(scope.encode(), key.encode())
         return cls(digest, _digest(request), lifetime, Origin(client, request_id), after)
+
+    def locally(self) -> Self:
+        """Return the key for a request whose answer need not wait for a standby."""
+        return replace(self, local=True)
 
     @classmethod
     def made(cls) -> Self:
@@ -167,7 +172,7 @@ class KeyedWrite(Generic[T]):
 
     async def _apply(self, link: Link, unit: UnitOfWork) -> T:
         """Claim the key and apply the effect. Fails when the claim is refused."""
-        await link.claim(self.key.digest, self.key.origin)
+        await link.claim(self.key.digest, self.key.origin, wait_for_standby=not self.key.local)
         try:
             if unit.claimed:  # by a session that was lost: it may hold the key, or have used it
                 await link.claimed()
@@ -191,7 +196,7 @@ class KeyedWrite(Generic[T]):
 
     async def _recall(self, link: Link) -> T:
         await link.roll_back()
-        await link.begin()
+        await link.begin(wait_for_standby=not self.key.local)
         row = await link.fetchrow(RECALL, self.key.digest)
         if row is None:
             raise TransactionAborted("The key expired meanwhile", kind="key-expired")

@@ -23,6 +23,7 @@ from service.database.commit import (
     POSITION,
     RECORD,
     UNREPLICATED,
+    UNREPLICATED_AHEAD,
     UNTIMED_AHEAD,
     Commit,
     Origin,
@@ -58,6 +59,7 @@ class Link:
 
     __slots__ = (
         "_ahead",
+        "_begin",
         "_bounds",
         "_claim",
         "_claiming",
@@ -81,6 +83,7 @@ class Link:
     ) -> None:
         self.session = session
         self._bounds = bounds
+        self._begin = BEGIN_AHEAD
         self._ahead = b""  # what is to go ahead of the next statement
         self._claim: tuple[bytes, str, str] = b"", "", ""  # that is in it: its arguments
         self._claiming: PreparedStatement | None = None  # kept: forgotten, the server closes it
@@ -121,9 +124,10 @@ class Link:
         No READ WRITE here: it would override the default of a fenced node (see session.py).
         """
         await self._prepared(POSITION)
+        self._begin = BEGIN_AHEAD if wait_for_standby else UNREPLICATED_AHEAD
         await self._command(BEGIN if wait_for_standby else UNREPLICATED)
 
-    async def claim(self, digest: bytes, origin: Origin) -> None:
+    async def claim(self, digest: bytes, origin: Origin, *, wait_for_standby: bool = True) -> None:
         """Start a transaction that holds an idempotency key, together with its first statement.
 
         That one raises KeyKnown when the key has a result, and KeyInFlight when another transaction
@@ -137,14 +141,15 @@ class Link:
         self._claiming = claim
         self._claim = digest, origin.client, origin.request_id
         texts = origin.client.encode(), origin.request_id.encode()
-        self._ahead = BEGIN_AHEAD + messages.run(claim.get_name(), digest, *texts)
+        self._begin = BEGIN_AHEAD if wait_for_standby else UNREPLICATED_AHEAD
+        self._ahead = self._begin + messages.run(claim.get_name(), digest, *texts)
 
     async def claimed(self) -> None:
         """Make sure that the key is held. Raises KeyKnown or KeyInFlight."""
         if self.refusal is not None:
             raise self.refusal
         if self._ahead:
-            self._ahead = BEGIN_AHEAD
+            self._ahead = self._begin
             await self.fetch(CLAIM, *self._claim)
 
     async def begin_read(self) -> None:
@@ -189,7 +194,8 @@ class Link:
             raise
         if not said:
             raise CommitInDoubt("The server told no position", kind="no-position")
-        return commit_of(said, local=session.local)
+        asked = self._begin is UNREPLICATED_AHEAD
+        return commit_of(said, local=session.local, asked=asked)
 
     async def roll_back(self) -> None:
         """Roll back, by closing the session if need be. Never raises a DatabaseError."""

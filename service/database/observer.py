@@ -44,8 +44,11 @@ class Observer:
     def gave_up(self, error: TransientError, *, attempts: int) -> None:
         """Note that the deadline or the attempts ran out; `error` is the last failure."""
 
-    def local_commit(self) -> None:
-        """Note a commit that may be on the primary alone: no standby is known to have it."""
+    def local_commit(self, *, asked: bool = False) -> None:
+        """Note a commit that may be on the primary alone: no standby is known to have it.
+
+        `asked`: it was not to wait for one.
+        """
 
     def commit_sent(self) -> None:
         """Note that COMMIT is sent: its effect may be there from now on, or is.

@@ -46,6 +46,7 @@ class DatabaseOptions:
     connection_max_age: float = 60.0
     probe_interval: float = 1.0
     consistency_wait: float = 0.25  # for a reader that has not reached a token
+    local_allowed: bool = False  # a key's `local` counts
     key_lifetime: float = 86400.0
     key_purge_interval: float = 60.0
     held_most: int = 2000  # units of work at a time

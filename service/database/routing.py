@@ -8,6 +8,7 @@ a READ ONLY transaction.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -129,6 +130,8 @@ class Database:
         if unit is not None:
             unit.use(key.digest)
         in_doubt = unit is not None and unit.in_doubt is not None
+        if key.local and not self._options.local_allowed:
+            key = replace(key, local=False)
         lifetime = self._options.key_lifetime
         attempt = KeyedWrite(key, codec, effect, lifetime, self.observer).attempt
         try:
@@ -145,7 +148,7 @@ class Database:
         if written.replayed:
             self.observer.replayed()
         if written.commit.local:
-            self.observer.local_commit()
+            self.observer.local_commit(asked=written.commit.asked)
         return written
 
     @asynccontextmanager

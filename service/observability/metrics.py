@@ -109,6 +109,9 @@ class Metrics:
         self.local_commits = counter(
             "local_commits", "Commits that no standby confirmed: durable on the primary alone."
         )
+        self.local_commits_asked = counter(
+            "local_commits_asked", "The same, of clients that asked for it: durability=local."
+        )
         self.background_failures = counter(
             "background_failures",
             "Turns of background tasks that failed; the task goes on.",

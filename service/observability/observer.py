@@ -44,9 +44,10 @@ class ServiceObserver(Observer):
         """Count it; the response's handler logs it."""
         self._metrics.gave_up.labels(type(error).__name__, error.kind).inc()
 
-    def local_commit(self) -> None:
+    def local_commit(self, *, asked: bool = False) -> None:
         """Count it, and tell the client and the request's line in the log."""
-        self._metrics.local_commits.inc()
+        metrics = self._metrics
+        (metrics.local_commits_asked if asked else metrics.local_commits).inc()
         current_record().local_commit = True
 
     def commit_sent(self) -> None:

@@ -139,6 +139,22 @@ async def eventually(what: str, condition: Callable[[], bool | Awaitable[bool]])
         pytest.fail(f"gave up after {EVENTUALLY:g} s waiting for {what}")
 
 
+async def waiting_backend(onlooker: asyncpg.Connection, event: str, *, besides: int = 0) -> int:
+    """Wait until a backend of the service, another one than `besides`, waits for `event`."""
+    query = (
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = $1 AND pid <> $2"
+        " AND datname = current_database() AND application_name LIKE 'under-test/%'"
+    )
+    found: list[int] = []
+
+    async def waits() -> bool:
+        found[:] = [row["pid"] for row in await onlooker.fetch(query, event, besides)]
+        return bool(found)
+
+    await eventually(f"a backend of the service to wait for {event}", waits)
+    return found[0]
+
+
 def seeded(name: str) -> random.Random:
     """Return a source of chance that can be had again: its seed is printed, SEED overrides it.
 

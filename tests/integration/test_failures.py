@@ -11,7 +11,7 @@ import pytest
 from tests.integration.fault_proxy import Fault, FaultProxy
 from tests.integration.scenarios import assert_leaves_the_demoted_node, demoted
 from tests.integration.service_client import running_service
-from tests.integration.support import eventually, superuser
+from tests.integration.support import eventually, superuser, waiting_backend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,22 +34,6 @@ async def service(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> Asy
 async def rows(admin: asyncpg.Connection, name: str) -> int:
     """How many users of that name there are."""
     return int(await admin.fetchval("SELECT count(*) FROM users WHERE name = $1", name))
-
-
-async def waiting_backend(onlooker: asyncpg.Connection, event: str) -> int:
-    """Wait until one of the service's backends waits for `event`; return its pid."""
-    query = (
-        "SELECT pid FROM pg_stat_activity WHERE wait_event = $1"
-        " AND datname = current_database() AND application_name LIKE 'under-test/%'"
-    )
-    found: list[int] = []
-
-    async def waits() -> bool:
-        found[:] = [row["pid"] for row in await onlooker.fetch(query, event)]
-        return bool(found)
-
-    await eventually(f"a backend of the service to wait for {event}", waits)
-    return found[0]
 
 
 # ---------------------------------------------------------------- nothing was sent: retry

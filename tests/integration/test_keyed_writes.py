@@ -14,7 +14,7 @@ from service.database import Database, IdempotencyKey, PlainJson, WriteConnectio
 from service.errors import TransactionAborted
 from tests.integration.scenarios import forget_keys
 from tests.integration.service_client import running_service
-from tests.integration.support import eventually, superuser
+from tests.integration.support import eventually, superuser, waiting_backend
 from tests.integration.twins import (
     KEY,
     Twins,
@@ -34,22 +34,6 @@ EXPIRE = "UPDATE idempotency_keys SET expires_at = now() - interval '1 second'"
 KEY_WAIT = 0.3  # seconds for somebody else's key
 HELD = 1.0  # seconds that a key is held for: far longer than that
 RETRIES = "holdfast_database_retries_total"
-
-
-async def waiting_backend(onlooker: asyncpg.Connection, event: str, *, besides: int = 0) -> int:
-    """Wait until a backend of the service, another one than `besides`, waits for `event`."""
-    query = (
-        "SELECT pid FROM pg_stat_activity WHERE wait_event = $1 AND pid <> $2"
-        " AND datname = current_database() AND application_name LIKE 'under-test/%'"
-    )
-    found: list[int] = []
-
-    async def waits() -> bool:
-        found[:] = [row["pid"] for row in await onlooker.fetch(query, event, besides)]
-        return bool(found)
-
-    await eventually(f"a backend of the service to wait for {event}", waits)
-    return found[0]
 
 
 # ---------------------------------------------------------------- what is stored

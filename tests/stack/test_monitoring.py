@@ -275,7 +275,10 @@ def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
     answers = 'holdfast_node_answer{job="proxy", instance="haproxy1", answer="writable"} == 1'
 
     def asked() -> bool:
-        return bool(watched.query(f"timestamp({answers}) > {time.time() - 10}"))
+        try:
+            return bool(watched.query(f"timestamp({answers}) > {time.time() - 10}"))
+        except httpx.TransportError:  # it does not listen yet
+            return False
 
     wait_until("an answer of now", SCRAPED_LIMIT, asked)
     assert [each["metric"]["node"] for each in watched.query(answers)] == [primary()]

@@ -86,6 +86,9 @@ COMPOSE_PROFILES = {
 }
 """What compose.yaml has only with a setting: which one, its value then, its value by default."""
 
+PRIORITY, PRIORITY_MOST = 50, 100
+"""A node's candidate priority where nothing is said, and the highest (pg_auto_failover)."""
+
 OF_THE_MACHINE = ("BIND_ADDRESS", *ALL_PORTS, *SUBNETS)
 """Settings that another machine may have no place for: an export's are told there, not taken."""
 
@@ -97,7 +100,7 @@ NAMES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
     *("MONITORING", *alerts.SETTINGS),
-    *("REPLICATION", "LOCAL_DURABILITY"),
+    *("REPLICATION", "LOCAL_DURABILITY", "CANDIDATE_PRIORITIES", "WITHOUT_QUORUM"),
 )
 """What is kept. deploy/compose/README.md says what each means."""
 
@@ -127,6 +130,35 @@ def compose_profiles(environment: Mapping[str, str]) -> str:
 def has_backups(environment: Mapping[str, str]) -> bool:
     """Tell whether a stack with these settings has a repository of backups."""
     return (environment.get("BACKUP") or "yes") == "yes"
+
+
+def has_three_nodes(environment: Mapping[str, str]) -> bool:
+    """Tell whether a stack with these settings has a third data node."""
+    return environment.get("NODES") == "3"
+
+
+def candidate_priorities(environment: Mapping[str, str]) -> dict[str, int]:
+    """Return what CANDIDATE_PRIORITIES says, by node; raise StackError where it cannot be."""
+    value = environment.get("CANDIDATE_PRIORITIES") or ""
+    found = {}
+    for each in _words(value):
+        node, _, number = each.partition("=")
+        if not number.isdecimal() or int(number) > PRIORITY_MOST:
+            raise StackError(
+                f"CANDIDATE_PRIORITIES is '{value}'; it must be like postgres2=100,postgres3=0: "
+                f"numbers of 0 (never leads) to {PRIORITY_MOST}; the others have {PRIORITY}"
+            )
+        found[node] = int(number)
+    return found
+
+
+def without_quorum(environment: Mapping[str, str]) -> set[str]:
+    """Return the nodes of WITHOUT_QUORUM."""
+    return set(_words(environment.get("WITHOUT_QUORUM") or ""))
+
+
+def _words(value: str) -> list[str]:
+    return [each.strip() for each in value.split(",") if each.strip()]
 
 
 def is_watched(environment: Mapping[str, str]) -> bool:

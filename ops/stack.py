@@ -17,6 +17,7 @@ from ops import (
     legacy,
     machine,
     names,
+    nodes,
     operate,
     ownership,
     preflight,
@@ -74,6 +75,14 @@ class Stack:
         Raises StackError with what to do when a step fails; running it again goes on from there.
         """
         begun = time.monotonic()
+        self.bring_up(fill)
+        lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
+        secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
+        say(farewell.text(secrets, access, lacks))
+        say(f"It took {time.monotonic() - begun:.0f} s.")
+
+    def bring_up(self, fill: Callable[[Stack], object] = lambda _: None) -> None:
+        """Do what `up` does, without its last words."""
         self._prepare()
         fill(self)
         self._leave_unwanted()
@@ -81,11 +90,8 @@ class Stack:
         self.host.remove_superseded_images()
         waiting.await_answer()
         waiting.await_redundancy()
+        nodes.settle(nodes.parts(self.environment))
         replication.await_followed(self._replication())
-        lacks = machine.lacks(machine.measure(), self.environment.get("PROFILE"))
-        secrets, access = self.secrets.folder.relative_to(self.root), self.environment.get("ACCESS")
-        say(farewell.text(secrets, access, lacks))
-        say(f"It took {time.monotonic() - begun:.0f} s.")
 
     def update(self) -> None:
         """Give all images the packages of now, and replace every container in turn; nothing fails.
@@ -118,6 +124,7 @@ class Stack:
         kept = settings.read(self.root)
         chosen = {**kept, **os.environ}
         settings.check()
+        nodes.parts(chosen)
         s3.check(chosen, self.secrets)
         alerts.check(chosen, self.secrets)
         self._settle_settings()
@@ -260,6 +267,8 @@ class Stack:
             repository.leave()
         if not settings.is_watched(self.environment):
             removal.leave(cluster.WATCHER, "Monitoring", names.volume(cluster.WATCHER))
+        if not settings.has_three_nodes(self.environment):
+            nodes.leave()
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 maintenance = Verbs("holdfast maintenance", "Take a data node out for work, and back.")
+node = Verbs("holdfast node", "The third data node, on a running stack.")
 
 WITHOUT_DOCKER = {"load", "psql", "secrets export", "secrets import"}
 """Commands that speak HTTP or SQL, which work in psql-client, too; those that have files alone."""
@@ -129,6 +130,26 @@ def maintenance_off(node: Node, *, as_json: Json = False) -> None:
     _done({"node": node, "maintenance": False}, f"{node} is in sync again", as_json=as_json)
 
 
+@node.verb("add")
+def node_add() -> None:
+    """Have three data nodes, as by `NODES=3 make up`: the new one copies the primary."""
+    _with_nodes("3")
+
+
+@node.verb("remove")
+def node_remove() -> None:
+    """Have two again: the third hands over if it leads, and goes with its copy of the data."""
+    _with_nodes("2")
+
+
+def _with_nodes(count: str) -> None:
+    os.environ["NODES"] = count
+    with reported(as_json=False):
+        Stack(ROOT).bring_up()
+        now = snapshot.take()
+    show(f"data nodes: {', '.join(each.name for each in now.nodes)}")
+
+
 @app.verb()
 def restart(
     *,
@@ -204,6 +225,6 @@ def _done(data: dict[str, object], text: str, *, as_json: bool) -> None:
 
 
 app.functions |= {"console": console, "load": load, "drill": drill}
-app.functions |= {"maintenance": maintenance, "access": access}
+app.functions |= {"maintenance": maintenance, "node": node, "access": access}
 app.functions |= {"secrets": secrets, "certificates": certificates}
 app.functions |= {"backup": backup, "restore": restore}

@@ -222,6 +222,7 @@ class Answer:
     problem: str
     begun: float
     ended: float
+    local: bool = False  # it said that it may be on one node alone
 
 
 @dataclass
@@ -281,14 +282,16 @@ class Writer:
     def _write(self, client: httpx.Client) -> None:
         body = new_user(self.prefix)
         begun = time.monotonic()
-        status, problem = None, ""
+        status, problem, local = None, "", False
         try:
             response = client.post("/api/users", json=body)
             status = response.status_code
+            local = "Durability" in response.headers
             if status != httpx.codes.CREATED:
                 problem = response.text[:300]
         except httpx.TransportError as error:
             problem = repr(error)
-        self.answers.append(Answer(body["email"], status, problem, begun, time.monotonic()))
+        ended = time.monotonic()
+        self.answers.append(Answer(body["email"], status, problem, begun, ended, local))
         # About 20 writes a second and worker: enough to catch a write in every phase.
         self._stop.wait(0.05 if status == httpx.codes.CREATED else 0.2)

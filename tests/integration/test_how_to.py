@@ -257,6 +257,7 @@ def test_the_names_are_in_the_certificates(name: str) -> None:
     assert name in {each.partition(":")[2] for each in names.split(",")}
 
 
+@pytest.mark.tls
 def test_verify_full_takes_the_right_ca_alone(
     disturbed_stack: EmbeddedStack, ledger: Folder
 ) -> None:

@@ -76,6 +76,7 @@ CHOICES = {
     "MONITORING": ("no", "yes"),
     "REPLICATION": ("sync", "async", "remote_apply"),
     "LOCAL_DURABILITY": ("no", "yes"),
+    "PG_MAJOR": ("17", "18"),
 }
 """Settings that have one of a few values."""
 
@@ -101,8 +102,12 @@ NAMES = (
     *("BACKUP", "BACKUP_FULL_DAYS", "BACKUP_DIFF_HOURS", "BACKUP_KEEP", *s3.SETTINGS),
     *("MONITORING", *alerts.SETTINGS),
     *("REPLICATION", "LOCAL_DURABILITY", "CANDIDATE_PRIORITIES", "WITHOUT_QUORUM"),
+    "PG_MAJOR",
 )
 """What is kept. deploy/compose/README.md says what each means."""
+
+MAJOR, MAJOR_DEFAULT = "PG_MAJOR", "17"
+"""PostgreSQL's major release where nothing is said (deploy/compose/compose.yaml)."""
 
 RETENTION, RETENTION_DAYS = "AUDIT_RETENTION", 400
 """Days that the audit is kept where nothing is said (deploy/compose/compose.yaml); 0: for ever."""
@@ -314,6 +319,16 @@ def confirm_retention(kept: Mapping[str, str], now: Mapping[str, str]) -> None:
             f"This removes what is older than {after} days from the audit, kept {days} until now."
         )
         agree(what, "Say so with YES=1, or leave AUDIT_RETENTION as it was.")
+
+
+def require_major(kept: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise StackError where the stack's data are of another major release of PostgreSQL."""
+    before, after = (each.get(MAJOR) or MAJOR_DEFAULT for each in (kept, now))
+    if before != after:
+        raise StackError(
+            f"{MAJOR} is {after}, and this stack's data are of PostgreSQL {before}, which a server "
+            f"of {after} cannot read. docs/upgrade.md has the way. Nothing was changed."
+        )
 
 
 def keep(root: Path, now: Mapping[str, str]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ops import s3
+from ops import s3, settings
+from ops.embedded import majors
 from ops.secret_files import S3_FILES
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +168,23 @@ def test_one_base_image_by_digest() -> None:
     }
     assert len(named) == 1
     assert "@sha256:" in named.pop()
+
+
+def test_the_major_release_is_said_once() -> None:
+    """Whoever builds programs of PostgreSQL is told it; no file has another one, or its own."""
+    told = set()
+    for service in SERVICES.values():
+        build = service.get("build")
+        path = ROOT / "deploy/compose" / build["context"] / build["dockerfile"] if build else None
+        if path and "PG_MAJOR" in path.read_text():
+            told.add(build["args"]["PG_MAJOR"])
+            assert "\nARG PG_MAJOR\n" in path.read_text()  # with no default
+    assert told == {f"${{PG_MAJOR:-{settings.MAJOR_DEFAULT}}}"}
+    assert str(majors.DEFAULT) == settings.MAJOR_DEFAULT
+    assert settings.CHOICES["PG_MAJOR"] == tuple(map(str, majors.MAJORS))
+    fixed = re.compile(r"(?:postgresql(?:-client)?-|lib/postgresql/)\d\d")
+    files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
+    assert not [path for path in files if fixed.search(path.read_text(errors="replace"))]
 
 
 SECRET_FILES = {by_default(secret["file"]) for secret in COMPOSE["secrets"].values()}

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.processes import running
-from tests.unit.shells import CONNINFO, STANDBY, Node
+from tests.unit.shells import CONNINFO, DEPLOY, STANDBY, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,41 @@ def test_the_primary_is_read_from_what_pg_autoctl_wrote(
     if text is not None:
         (node.home / "data" / STANDBY).write_text(text)
     assert node.run('host=; replicates_from || host=none; echo "$host"') == host
+
+
+@pytest.mark.parametrize("version", ["17\n", "", None], ids=["the image's", "half made", "none"])
+def test_data_of_the_images_major_are_taken(node: Node, version: str | None) -> None:
+    """And a volume without data."""
+    if version is not None:
+        (node.home / "data" / "PG_VERSION").write_text(version)
+    assert node.run("PG_MAJOR=17; require_major; echo on") == "on"
+
+
+def test_data_of_another_major_are_left_alone(node: Node) -> None:
+    """The entry point ends and says which two they are."""
+    (node.home / "data" / "PG_VERSION").write_text("17\n")
+    said = node.run("PG_MAJOR=18; (require_major) 2>&1 || echo $?")
+    assert "the data are of PostgreSQL 17, and this image has 18: docs/upgrade.md" in said
+    assert said.endswith("\n2")
+
+
+def test_pg_ctl_runs_the_one_beside_it(tmp_path: Path) -> None:
+    """PostgreSQL's own, which the image has moved, whatever the major release."""
+    ours = tmp_path / "pg_ctl"
+    shutil.copy(DEPLOY / "postgres" / "pg_ctl", ours)
+    (tmp_path / "pg_ctl.distrib").write_text('#!/bin/sh\necho "real: $*"\n')
+    for file in tmp_path.iterdir():
+        file.chmod(0o755)
+    for command in (str(ours), "pg_ctl"):  # by its path, and as found on PATH
+        done = subprocess.run(
+            [command, "status", "-D", "x"],
+            env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "real: status -D x\n")
 
 
 def test_the_room_on_the_volume_is_what_df_says(node: Node) -> None:

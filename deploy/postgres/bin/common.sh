@@ -38,6 +38,15 @@ include_settings() {
     grep -qxF "$include" "$PGDATA/postgresql.conf" || printf '%s\n' "$include" >>"$PGDATA/postgresql.conf"
 }
 
+# require_major: data of another major release than the image's are left alone.
+require_major() {
+    local version
+    if [ -s "$PGDATA/PG_VERSION" ] && read -r version <"$PGDATA/PG_VERSION" && [ "$version" != "${PG_MAJOR:?}" ]; then
+        log "the data are of PostgreSQL $version, and this image has ${PG_MAJOR}: docs/upgrade.md; nothing was touched"
+        exit 2
+    fi
+}
+
 # wait_until SECONDS WHAT COMMAND...: polls COMMAND; says what was waited for when it gives up.
 wait_until() {
     local seconds=$1 what=$2 deadline=$((SECONDS + $1))

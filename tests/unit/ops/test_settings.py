@@ -136,6 +136,25 @@ def test_opening_takes_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
     settings.confirm([])
 
 
+@pytest.mark.parametrize(
+    ("kept", "now"), [({}, {"PG_MAJOR": "18"}), ({"PG_MAJOR": "18"}, {"PG_MAJOR": "17"})]
+)
+def test_a_stack_stays_on_its_major(kept: dict[str, str], now: dict[str, str]) -> None:
+    """An image of another one would find data that it cannot read, on each node."""
+    with pytest.raises(StackError, match=r"stack's data are of PostgreSQL 1[78].*docs/upgrade\.md"):
+        settings.require_major(kept, now)
+
+
+@pytest.mark.parametrize(
+    ("kept", "now"),
+    [({}, {}), ({}, {"PG_MAJOR": "17"}), ({"PG_MAJOR": "18"}, {"PG_MAJOR": "18"})],
+)
+def test_its_own_major_is_no_change(kept: dict[str, str], now: dict[str, str]) -> None:
+    """Said or not."""
+    settings.require_major(kept, now)
+    assert "PG_MAJOR" in settings.NAMES  # so that it is said again at the next `make up`
+
+
 def test_each_stack_keeps_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set for one is nothing to another of the same checkout."""
     settings.keep(root, {"ACCESS": "writes"})

@@ -1,6 +1,6 @@
 # Holdfast. `make` lists the verbs.
 # Variables: BOOTSTRAP=no (install nothing), PROFILE=fast|safe (failover timing), NODES=2|3 (data nodes),
-# NAME=second (another stack beside the first), YES=1 (the answer to what is asked).
+# NAME=second (another stack beside the first), YES=1 (the answer to what is asked), PG_MAJOR=17|18 (PostgreSQL).
 
 PYTHON ?= python3
 export PYTHON
@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait check-long check-busy check-update check-backups check-monitoring test test-stack bench bench-writes mutants dashboards fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait tests-on-the-other check-major check-long check-busy check-update check-backups check-monitoring test test-stack bench bench-writes mutants dashboards fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console's page cannot run."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait tests-on-the-other
 
 # At the same time: the ones are busy while the others wait for a database. Some of these go with those, so that
 # both take as long.
@@ -72,6 +72,16 @@ tests-at-work: $(VENV)/ready
 
 tests-that-wait: $(VENV)/ready
 	$(BIN)/python -m pytest tests/integration $(MOVED:%=--ignore=%)
+
+# The short form of the matrix: what the server's version touches most, on the major release that the others do not
+# run on. Begins when the first of the two above has ended.
+OTHER := $(if $(filter 18,$(PG_MAJOR)),17,18)
+SENSITIVE := $(patsubst %,tests/integration/test_%.py,majors stack_sql commit keyed_writes audit durability cancellation)
+tests-on-the-other: $(VENV)/ready
+	PG_MAJOR=$(OTHER) $(BIN)/python -m pytest $(SENSITIVE)
+
+check-major: $(VENV)/ready  ## the long form: every integration test on the other PostgreSQL, 18 (20 min; PG_MAJOR=18: 17)
+	PG_MAJOR=$(OTHER) $(BIN)/python -m pytest tests/integration
 
 check-long: $(VENV)/ready  ## 2,000 new histories, loss at every byte, a soak of ten minutes
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest \

@@ -129,11 +129,12 @@ class Stack:
         alerts.check(chosen, self.secrets)
         self._settle_settings()
         settings.confirm(settings.loosened(kept, self.environment))
-        if self.secrets.exist:  # else there are no data yet
-            settings.require_major(kept, self.environment)
+        if self.secrets.exist:  # else there is no audit yet
             settings.confirm_retention(kept, self.environment)
         self.environment["BASE_IMAGE"] = self.host.prepare()
         ownership.require(self.root)
+        if ownership.volumes():
+            settings.require_major(kept, self.environment)
         chosen |= slots.choose(self.root)
         self._place()
         preflight.check()

@@ -160,15 +160,34 @@ def test_what_follows_is_not_kept(
     monkeypatch.setenv("HTTP_PORT", "9000")
     monkeypatch.setattr(first.host, "prepare", lambda: "base")
     monkeypatch.setattr(ownership, "require", lambda _: None)
+    monkeypatch.setattr(ownership, "volumes", list)
     monkeypatch.setattr(preflight, "check", lambda: None)
-
-    def stop() -> None:
-        raise StackError("far enough")
-
-    monkeypatch.setattr(first.secrets, "make", stop)
+    monkeypatch.setattr(first.secrets, "make", _far_enough)
     with pytest.raises(StackError, match="far enough"):
         first.up()
     assert settings.read(first.root) == {"ACCESS": "writes", "HTTP_PORT": "9000"}
+
+
+@pytest.mark.parametrize(
+    ("volumes", "end"), [(["holdfast_postgres2"], "data are of PostgreSQL 17"), ([], "far enough")]
+)
+def test_data_of_one_major_meet_no_image_of_another(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch, volumes: list[str], end: str
+) -> None:
+    """Before an image is built or anything is kept; without data the first `make up` chooses."""
+    first, _ = two
+    monkeypatch.delenv("NAME")
+    monkeypatch.setitem(first.environment, "PG_MAJOR", "18")
+    monkeypatch.setenv("PG_MAJOR", "18")
+    monkeypatch.setattr(first.host, "prepare", lambda: "base")
+    monkeypatch.setattr(ownership, "require", lambda _: None)
+    monkeypatch.setattr(ownership, "volumes", lambda: volumes)
+    monkeypatch.setattr(preflight, "check", lambda: None)
+    monkeypatch.setattr(first.secrets, "make", _far_enough)
+    with pytest.raises(StackError, match=end):
+        first.up()
+    kept = settings.read(first.root).get("PG_MAJOR")
+    assert kept == (None if volumes else "18")
 
 
 def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
@@ -181,6 +200,7 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     monkeypatch.setattr(first.host, "prepare", lambda: "base")
     for module, name in ((ownership, "require"), (ownership, "claim"), (preflight, "check")):
         monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(ownership, "volumes", list)
     monkeypatch.setattr(first, "make_certificates", lambda: None)
     monkeypatch.setattr(first.secrets, "digest", lambda *_: "digest")
     monkeypatch.setattr(first, "_compose", lambda title, *_, **__: order.append(title))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 import yaml
 
 from ops.embedded import EmbeddedError
+from ops.embedded.majors import chosen
+from tests.functions import THERE, executable, unknown
 from tests.integration.support import ROOT, through
 
 if TYPE_CHECKING:
@@ -60,6 +63,41 @@ async def test_a_second_run_of_the_stacks_sql_changes_nothing(
         stack.primary.psql("--file", str(POSTGRES / file), database=watched)
     asked = f"SELECT has_schema_privilege('{WATCHER}', 'watched', 'USAGE')"
     assert stack.primary.sql(asked, watched) == "t"
+
+
+@pytest.mark.parametrize("role", ["holdfast_app", "holdfast_read", WATCHER])
+def test_all_that_a_role_may_execute_is_known(
+    stack: EmbeddedStack, watched: str, role: str
+) -> None:
+    """As on the real stack, of each major release: what a new one brings is looked at first."""
+    found, there = (set(stack.primary.sql(q, watched).split()) for q in (executable(role), THERE))
+    assert len(there) > 2000
+    assert unknown(role, found, there) == set()
+
+
+@pytest.mark.parametrize("role", ["holdfast_app", "holdfast_read", WATCHER])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "pg_clear_relation_stats('public', 'users')",
+        "pg_clear_attribute_stats('public', 'users', 'email', false)",
+        "pg_restore_relation_stats('schemaname', 'public', 'relname', 'users', 'relpages', 1)",
+    ],
+)
+async def test_nobody_changes_statistics(
+    stack: EmbeddedStack, watched: str, role: str, call: str
+) -> None:
+    """Which 18 has functions for, and everybody may execute: they look at the table's rights."""
+    connection = await through(stack.primary.port, watched, role)
+    try:
+        with pytest.raises(
+            asyncpg.InsufficientPrivilegeError
+            if chosen().number >= 18
+            else asyncpg.UndefinedFunctionError
+        ):
+            await connection.execute(f"SELECT {call}")
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from ops import cluster
+from tests.functions import THERE, executable, unknown
 from tests.stack.support import DOCKER_LIMIT, docker, primary
 
 pytestmark = pytest.mark.harmless
 
-OF_ALL = {
-    line
-    for line in (Path(__file__).with_name("functions_of_all.txt")).read_text().splitlines()
-    if not line.startswith("#")
-}
-OF_ONE = {
-    # Keys in flight are told by locks with one number (migration 0004).
-    "holdfast_app": {"pg_try_advisory_xact_lock"},
-    # pg_monitor's.
-    "holdfast_monitoring": {
-        *("pg_current_logfile", "pg_get_backend_memory_contexts", "pg_get_shmem_allocations"),
-        *("pg_ls_archive_statusdir", "pg_ls_logdir", "pg_ls_logicalmapdir", "pg_ls_tmpdir"),
-        *("pg_ls_logicalsnapdir", "pg_ls_replslotdir", "pg_ls_waldir"),
-        # What its server knows of the machine (deploy/postgres/watched.sql).
-        "node",
-    },
-}
 ROLES = ("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check")
 DATABASE = {"holdfast_check": "postgres"}
 
@@ -87,12 +70,10 @@ def test_no_role_gets_at_the_audit(role: str, sql: str) -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_all_that_a_role_may_execute_is_known(role: str) -> None:
     """Of functions that may change something; one that comes with a new PostgreSQL is looked at."""
-    query = f"""SELECT DISTINCT proname FROM pg_proc
-                 WHERE provolatile = 'v' AND prorettype <> 'trigger'::regtype
-                   AND has_function_privilege('{role}', oid, 'EXECUTE')"""  # noqa: S608 - a name of ours
     database = DATABASE.get(role, "holdfast")
-    found = set(docker("exec", primary(), "psql", "-d", database, "-qAt", "-c", query).split())
-    assert found - OF_ALL == OF_ONE.get(role, set())
+    asked = ("exec", primary(), "psql", "-d", database, "-qAt", "-c")
+    found, there = (set(docker(*asked, sql).split()) for sql in (executable(role), THERE))
+    assert unknown(role, found, there) == set()
 
 
 @pytest.mark.parametrize(

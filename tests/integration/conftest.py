@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite(
     *(
         f"tests.integration.{name}"
-        for name in ("support", "twins", "scenarios", "model", "every_byte", "soak", "soak_client")
+        for name in (
+            "support",
+            "twins",
+            "scenarios",
+            "model",
+            "every_byte",
+            "soak",
+            "soak_client",
+            "upgrade",
+        )
     )
 )
 

@@ -35,6 +35,11 @@ def test_the_pair_is_of_the_major_asked_for(stack: EmbeddedStack) -> None:
         assert node.sql("SHOW server_version_num")[:-4] == asked
 
 
+def test_no_test_is_left_out_without_need(stack: EmbeddedStack) -> None:
+    """Those that want TLS are, as long as the package's server was built without, and no longer."""
+    assert chosen().tls == (stack.primary.sql("SHOW ssl_library") != "")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     # What 18 has otherwise as a default, and the stack's own settings say.

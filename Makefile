@@ -62,6 +62,7 @@ check: $(VENV)/ready  ## fast: lint, types, import contracts, audit, unit and in
 	@$(BIN)/python -m ops.audit
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}" || echo "The tests of make bench cannot run."
 	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console's page cannot run."
+	@deploy/bootstrap/install-pgbouncer.sh build/pgbouncer "$${BOOTSTRAP:-yes}" || echo "The tests through a pooler cannot run."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target tests-at-work tests-that-wait tests-on-the-other
 
 # At the same time: the ones are busy while the others wait for a database. Some of these go with those, so that

@@ -48,6 +48,12 @@ MONITOR_SQL = ("psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", "pg
 wait with reads a group's number from memory that is no longer theirs (monitor_get_nodes in
 monitor.c), and some end with an error after the monitor has done what was asked."""
 
+POOLER = (
+    *("psql", "--no-psqlrc", "-h", "/tmp/pgbouncer", "-p", "6432"),  # noqa: S108 - the container's
+    *("-U", "pgbouncer", "-d", "pgbouncer"),
+)
+"""A node's PgBouncer's console (deploy/postgres/bin/pooler.sh), followed by -c and a command."""
+
 WRITABLE = ("psql", "--no-psqlrc", "-qAt", "-d", "postgres", "-c", "SHOW transaction_read_only")
 """Asks a node what HAProxy's check asks; `off` means that it accepts writes."""
 

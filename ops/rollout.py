@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ops import cluster, firewall, names, operate, settings
+from ops import cluster, firewall, names, operate, settings, snapshot
 from ops.console import StackError, result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ops.snapshot import Snapshot
 
 MIGRATIONS_LIMIT = 120.0
 """Seconds for migrations that the new version has."""
@@ -50,6 +52,41 @@ def roll(replace: Callable[[str], object]) -> None:
             replace(member)
         operate.await_whole()
         result(member, f"all whole again after {time.monotonic() - begun:.1f} s")
+
+
+def switch_poolers(replace: Callable[[str], object], *, on: bool) -> None:
+    """Put poolers on the data nodes, or take them away, in turns; `replace` as in `roll`.
+
+    A proxy sends clients to where every node already listens: nodes come first when poolers come,
+    and the proxies when they go. Does nothing where all is as wanted. A stack that is not whole has
+    no turns to take: whatever starts it then replaces all at once.
+    """
+    now = snapshot.take()
+    if not now.whole or not _differ(now, on=on):
+        return
+    for member in switch_order(now, on=on):
+        begun = time.monotonic()
+        replace(member)
+        operate.await_whole()
+        result(member, f"all whole again after {time.monotonic() - begun:.1f} s")
+
+
+def switch_order(now: Snapshot, *, on: bool) -> list[str]:
+    """Return nodes and proxies in the order of `switch_poolers`: who has a role comes last."""
+    nodes = sorted((node.name for node in now.nodes), key=lambda name: name == now.primary)
+    proxies = sorted(cluster.PROXIES, key=lambda name: name == now.vip_holder)
+    return [*nodes, *proxies] if on else [*proxies, *nodes]
+
+
+def _differ(now: Snapshot, *, on: bool) -> bool:
+    """Say whether a node or a proxy was told otherwise as its container was made."""
+    members = (*(node.name for node in now.nodes), *cluster.PROXIES)
+    told = cluster.docker(
+        *("inspect", "--format", "{{json .Config.Env}}"),
+        *(names.container(name) for name in members),
+    ).splitlines()
+    marks = ('"POOLER=yes"', f':{settings.POOLED["NODE_PORT"]}"')
+    return any(any(mark in each for mark in marks) is not on for each in told)
 
 
 def replace_edge(replace: Callable[[str], object]) -> None:

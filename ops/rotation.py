@@ -7,12 +7,13 @@ the sessions end that logged in with the old one (ops/sessions.py).
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops import cluster, operate, sessions
+from ops import cluster, operate, sessions, settings
 from ops.console import StackError
 from ops.secret_files import PASSWORDS, STATS
 
@@ -72,7 +73,10 @@ def _end_sessions(role: str, server: str, verifier: str) -> int:
 
     def end(node: str) -> int:
         moment = _await_verifier(node, role, verifier)
-        return sessions.end_older(role, moment, partial(_sql, node))
+        # Behind a pooler PostgreSQL's sessions are not its clients'.
+        pooled = settings.has_poolers(os.environ) and node in cluster.NODES
+        clients = sessions.end_older_clients(role, moment, partial(_pooler, node)) if pooled else 0
+        return clients + sessions.end_older(role, moment, partial(_sql, node))
 
     with ThreadPoolExecutor(len(cluster.NODES)) as pool:
         return sum(pool.map(end, nodes))
@@ -107,6 +111,10 @@ def _verifier(role: str, server: str) -> str:
     node = cluster.find_primary() if server == THE_NODES else server
     query = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
     return _sql(node, query).strip() if node else ""
+
+
+def _pooler(node: str, command: str) -> str:
+    return cluster.ask(node, *cluster.POOLER, "--csv", "-c", command)
 
 
 def _sql(node: str, query: str) -> str:

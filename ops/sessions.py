@@ -6,7 +6,10 @@ sessions end at once, and no statement with them; others when they are idle, or 
 
 from __future__ import annotations
 
+import csv
+import io
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.console import StackError
@@ -57,3 +60,45 @@ def end_older(role: str, moment: float, ask: Callable[[str], str]) -> int:
         most = max(most, int(count or 0))
         time.sleep(POLL)
     return most
+
+
+CLIENTS = "SHOW CLIENTS"
+CONNECTED = "%Y-%m-%d %H:%M:%S %Z"
+
+
+def end_older_clients(role: str, moment: float, console: Callable[[str], str]) -> int:
+    """End a role's clients of one pooler that logged in before `moment` (Unix time).
+
+    Those that have a session of PostgreSQL are at work, and may end that first. `console` runs a
+    command there and returns its rows as CSV, nothing if it cannot. Returns how many there were.
+    Raises StackError when some are left.
+    """
+    begun, ended = time.monotonic(), set[str]()
+    while True:
+        waited = time.monotonic() - begun
+        told = console(CLIENTS)
+        older = [
+            row
+            for row in csv.DictReader(io.StringIO(told))
+            if row["user"] == role and _connected(row) < moment
+        ]
+        if told and not older and waited >= LOGIN_MOST:
+            return len(ended)
+        if waited > GONE_LIMIT:
+            left = f"{len(older)} are left" if told else "its pooler does not answer"
+            raise StackError(
+                f"clients of {role} with the old password are not all gone after "
+                f"{GONE_LIMIT:.0f} s ({left}); `holdfast status` shows how the nodes are. Then "
+                "rotate it once more."
+            )
+        for row in older:
+            if not row["link"] or waited > AT_WORK:
+                console(f"KILL_CLIENT {row['id']}")
+                ended.add(row["id"])
+        time.sleep(POLL)
+
+
+def _connected(client: dict[str, str]) -> float:
+    """Return the second in which a client logged in: one too early ends a client too many."""
+    when = datetime.strptime(client["connect_time"], CONNECTED).replace(tzinfo=UTC)
+    return when.timestamp()

@@ -77,6 +77,7 @@ CHOICES = {
     "REPLICATION": ("sync", "async", "remote_apply"),
     "LOCAL_DURABILITY": ("no", "yes"),
     "PG_MAJOR": ("17", "18"),
+    "POOLER": ("no", "yes"),
 }
 """Settings that have one of a few values."""
 
@@ -89,6 +90,12 @@ COMPOSE_PROFILES = {
 
 PRIORITY, PRIORITY_MOST = 50, 100
 """A node's candidate priority where nothing is said, and the highest (pg_auto_failover)."""
+
+POOLED = {"NODE_PORT": "6432", "NODE_PLACES": "2000", "NODE_GUEST_PLACES": "400"}
+"""Where clients are sent to with POOLER=yes; compose.yaml says it of PostgreSQL itself.
+
+Both ports of a proxy together pass on as many as PgBouncer takes (deploy/postgres/pgbouncer.ini).
+"""
 
 OF_THE_MACHINE = ("BIND_ADDRESS", *ALL_PORTS, *SUBNETS)
 """Settings that another machine may have no place for: an export's are told there, not taken."""
@@ -103,6 +110,7 @@ NAMES = (
     *("MONITORING", *alerts.SETTINGS),
     *("REPLICATION", "LOCAL_DURABILITY", "CANDIDATE_PRIORITIES", "WITHOUT_QUORUM"),
     "PG_MAJOR",
+    "POOLER",
 )
 """What is kept. deploy/compose/README.md says what each means."""
 
@@ -169,6 +177,16 @@ def _words(value: str) -> list[str]:
 def is_watched(environment: Mapping[str, str]) -> bool:
     """Tell whether a stack with these settings has Prometheus and Alertmanager."""
     return environment.get("MONITORING") == "yes"
+
+
+def has_poolers(environment: Mapping[str, str]) -> bool:
+    """Tell whether a stack with these settings has a PgBouncer on each data node."""
+    return environment.get("POOLER") == "yes"
+
+
+def way_to_nodes(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what Compose tells the proxies of the nodes: which port, and how many sessions."""
+    return POOLED if has_poolers(environment) else {}
 
 
 def file(root: Path) -> Path:

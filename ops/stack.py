@@ -64,6 +64,7 @@ class Stack:
         self._place()
         self.environment["CERTIFICATES_USER"] = self.secrets.certificates_user
         self.environment["COMPOSE_PROFILES"] = settings.compose_profiles(self.environment)
+        self.environment |= settings.way_to_nodes(self.environment)
 
     # ------------------------------------------------------------------ verbs
 
@@ -86,6 +87,7 @@ class Stack:
         self._prepare()
         fill(self)
         self._leave_unwanted()
+        rollout.switch_poolers(self.replace, on=settings.has_poolers(self.environment))
         self._start()
         self.host.remove_superseded_images()
         waiting.await_answer()

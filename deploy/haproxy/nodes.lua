@@ -120,6 +120,8 @@ end
 -- One node: `turn` looks at it once and returns how long to wait before the next look.
 local function watcher(node, server)
     local session, since, failed = nil, 0, 0
+    -- Where PostgreSQL itself is, if clients are sent to a pooler in front of it.
+    local own = os.getenv(node:upper() .. "_CHECK_PORT")
     local self = {}
 
     function self.forget()
@@ -143,7 +145,7 @@ local function watcher(node, server)
         end
         if not word then
             local fresh, state, message
-            fresh, word, state, message = log_in(host, port)
+            fresh, word, state, message = log_in(host, own or port)
             if fresh then
                 self.forget()
                 session, since = fresh, seconds()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.embedded.pooler import POOLER_SQL
 from ops.embedded.processes import EmbeddedError, wait_until
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Pair:
         # An earlier run left it waiting for a standby that does not run yet.
         self.primary.sql("ALTER SYSTEM RESET synchronous_standby_names")
         self.primary.reload("synchronous_standby_names", "")
-        self.primary.psql("--file", str(ROLES))
+        self.primary.psql("--file", str(ROLES), "--file", str(POOLER_SQL))
         if DATABASE not in self.primary.sql("SELECT datname FROM pg_database").splitlines():
             self.primary.sql(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
             self.primary.sql(STAT_FILE, DATABASE)

@@ -18,6 +18,7 @@ from ops.embedded.processes import EmbeddedError, Process, Stat, tail, wait_unti
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ops.embedded.pooler import PgBouncer
     from ops.embedded.unprivileged import Account
 
 START_TIMEOUT = 30.0  # seconds; crash recovery included
@@ -72,10 +73,16 @@ class Node:
         self._binaries = binaries
         self._account = account
         self.process = Process(name, self.log, account)
+        self.pooler: PgBouncer | None = None  # of this machine, if it has one
 
     def another(self, name: str, port: int) -> Node:
         """Return a server beside this one, with the same programs."""
         return Node(name, port, self.data.parent, self._binaries, self._account)
+
+    @property
+    def serving_port(self) -> int:
+        """Where clients come to: the pooler's port, where there is one."""
+        return self.port if self.pooler is None else self.pooler.port
 
     @property
     def address(self) -> str:
@@ -146,6 +153,8 @@ class Node:
         command = [str(self._binaries / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         self.process.start(command, self._environment(), self.data)
         self.process.wait_ready(self._accepts_connections, START_TIMEOUT, "accepting connections")
+        if self.pooler is not None and not self.pooler.process.running:
+            self.pooler.start()
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Shut down: `fast` in order (a primary hands its last WAL over), `immediate` at once."""
@@ -155,14 +164,20 @@ class Node:
     def kill(self) -> None:
         """SIGKILL all of its processes, as a lost machine would."""
         self.process.kill()
+        if self.pooler is not None:
+            self.pooler.process.kill()
 
     def pause(self) -> None:
         """Freeze all of its processes: connections stay open and nothing answers."""
         self.process.pause()
+        if self.pooler is not None:
+            self.pooler.process.pause()
 
     def resume(self) -> None:
         """Undo `pause`."""
         self.process.resume()
+        if self.pooler is not None and self.pooler.process.running:
+            self.pooler.process.resume()
 
     # ------------------------------------------------------------ role
     @property
@@ -225,6 +240,13 @@ class Node:
         url = f"postgresql://postgres@127.0.0.1:{self.port}/{database}?connect_timeout=3"
         options = ("-X", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
         return self._tool("psql", url, *options, *arguments, timeout=SQL_TIMEOUT)
+
+    def console(self, command: str) -> str:
+        """Run a command on the console of its pooler, as whoever runs that may; rows as CSV."""
+        if self.pooler is None:
+            raise EmbeddedError(f"{self.name} has no pooler")
+        where = f"host={self.pooler.folder} port={self.pooler.port} user=pgbouncer dbname=pgbouncer"
+        return self._tool("psql", where, "-X", "--csv", "--command", command, timeout=SQL_TIMEOUT)
 
     # ------------------------------------------------------------ details
     def _fresh_directory(self) -> None:

@@ -11,6 +11,7 @@ from ops.embedded.haproxy import HAProxy
 from ops.embedded.leftovers import Claim
 from ops.embedded.majors import chosen
 from ops.embedded.pair import APP, DATABASE, READ, Pair
+from ops.embedded.pooler import PgBouncer
 from ops.embedded.ports import Ports
 from ops.embedded.postgres import Node
 from ops.embedded.processes import EmbeddedError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ops.embedded.processes import Process
 
 # The services listen on the other two.
-OWN_PORTS = ("http", "write", "read", "stats", "postgres1", "postgres2")
+OWN_PORTS = ("http", "write", "read", "stats", "postgres1", "postgres2", "pooler1", "pooler2")
 
 
 class EmbeddedStack(Pair):
@@ -41,10 +42,12 @@ class EmbeddedStack(Pair):
         ports: Ports | None = None,
         durable: bool = False,
         major: Major | None = None,
+        pooler: bool = False,
     ) -> None:
         """Without `durable` PostgreSQL does not fsync: a process may die, not the machine.
 
-        `major` is PostgreSQL's; if nothing is said, the one that PG_MAJOR chooses.
+        `major` is PostgreSQL's; if nothing is said, the one that PG_MAJOR chooses. With `pooler`
+        PgBouncer is on each node, between HAProxy and PostgreSQL.
         """
         self.major = major or chosen()
         self.ports = ports or Ports()
@@ -62,8 +65,13 @@ class EmbeddedStack(Pair):
             directory,
             reachable_copy(proxy, directory, self._account),
             self._account,
-            self.ports.haproxy_variables(),
+            self.ports.haproxy_variables(pooler=pooler),
         )
+        if pooler:
+            beside = ((1, self.ports.pooler1), (2, self.ports.pooler2))
+            for node, (number, port) in zip(self.nodes, beside, strict=True):
+                name = f"pooler{number}"
+                node.pooler = PgBouncer(name, port, node.port, directory, self._account)
         self._attached: list[Process] = []
         self._claim: Claim | None = None
 
@@ -104,6 +112,8 @@ class EmbeddedStack(Pair):
         failures = []
         # The standby first: a primary's fast shutdown waits for standbys that keep up.
         for node in (self.standby, self.primary):
+            if node.pooler is not None:
+                node.pooler.stop()
             try:
                 node.stop(mode)
             except EmbeddedError as error:  # it was killed; the others still have to go
@@ -167,7 +177,9 @@ class EmbeddedStack(Pair):
         self.haproxy.wait_up("pg_any", {node.name for node in self.nodes})
 
     def _processes(self) -> list[Process]:
-        return [*(node.process for node in self.nodes), self.haproxy.process, *self._attached]
+        poolers = [node.pooler.process for node in self.nodes if node.pooler is not None]
+        nodes = [node.process for node in self.nodes]
+        return [*nodes, *poolers, self.haproxy.process, *self._attached]
 
     def _record(self) -> None:
         if self._claim is not None:

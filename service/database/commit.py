@@ -14,6 +14,8 @@ BEGIN_AHEAD = once(BEGIN)
 LOCALLY = "SET LOCAL synchronous_commit = local"
 UNREPLICATED = f"{BEGIN}; {LOCALLY}"
 UNREPLICATED_AHEAD = BEGIN_AHEAD + once(LOCALLY)
+BEGIN_READ = "BEGIN READ ONLY"
+BEGIN_READ_AHEAD = once(BEGIN_READ)
 # What is set ends with the transaction; the audit's trigger reads it (alembic/versions/0006).
 CLAIM = "SELECT WHERE idempotency_claim($1, $2, $3) IS NULL"
 # The server disarms a statement's timeout before it waits for its standby. One that fired just

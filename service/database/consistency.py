@@ -13,6 +13,12 @@ Within its history these have:
   does not know yet that it was replaced.
 
 PostgreSQL 17 has no command to wait for a position: a standby is asked again and again.
+
+That a reader has the state is true of a server from its start to its end: one that starts again may
+be on older data. A session ends with its server, so what is read on it comes from the same. Through
+a pooler it does not: each statement gets a session of the server that is there then. So there the
+question and the reads are one transaction, which is one server's. Whether there is a pooler the
+answer tells: the number of its process is not the one that was told at the login.
 """
 
 import asyncio
@@ -44,7 +50,8 @@ WHERE = """
                  ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint AS lsn,
            CASE WHEN NOT pg_is_in_recovery()
                 THEN pg_walfile_name(pg_current_wal_flush_lsn()) END AS segment,
-           (SELECT id FROM database_history) AS history
+           (SELECT id FROM database_history) AS history,
+           pg_backend_pid() AS pid
 """
 
 
@@ -91,7 +98,18 @@ class Readers:
 
         Half of the time that is left is kept for the primary, which answers otherwise. A primary
         among the readers is not waited for: it has the state of the token, or never will.
+        Through a pooler a transaction begins, which is still open when this has said that it has.
         """
+        if link.session.pooled:
+            link.begin_read_ahead()
+        reached = await self._reach(link, token, deadline)
+        if reached and link.session.pooled and not link.pinned:  # known only now
+            return await self.reach(link, token, deadline)
+        if not reached and link.session.pooled:
+            await link.roll_back()
+        return reached
+
+    async def _reach(self, link: Link, token: ConsistencyToken, deadline: Deadline) -> bool:
         wanted, pause = token.position, POLL_FIRST
         give_up = Deadline.after(min(self._bound, deadline.remaining() / 2))
         while not _includes(there := await _where(link), wanted):
@@ -133,6 +151,7 @@ async def confirm_history(link: Link, token: ConsistencyToken) -> None:
 async def _where(link: Link) -> Position:
     row = await link.fetchrow(WHERE)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    link.session.pooled = row["pid"] != link.session.get_server_pid()
     return position_of(row["segment"], row["lsn"], row["history"])
 
 

@@ -17,6 +17,8 @@ from service.database.bounds import Bounds
 from service.database.commit import (
     BEGIN,
     BEGIN_AHEAD,
+    BEGIN_READ,
+    BEGIN_READ_AHEAD,
     CLAIM,
     COMMIT_AHEAD,
     ENDINGS,
@@ -105,6 +107,12 @@ class Link:
         """Whether nobody can be asked any more."""
         return self.session.is_closed()
 
+    @property
+    def pinned(self) -> bool:
+        """Whether a transaction keeps one session of the server behind a pooler."""
+        session = self.session
+        return session.pooled and not session.is_closed() and not session.is_idle()
+
     # No coroutines of their own, here and below: each costs every statement something.
     def fetch(self, sql: str, *args: object) -> Answer[list[Row]]:
         """Run one statement. Raises DatabaseError."""
@@ -155,7 +163,12 @@ class Link:
     async def begin_read(self) -> None:
         """Start a transaction that only reads."""
         self._reads_only = True
-        await self._command("BEGIN READ ONLY")
+        await self._command(BEGIN_READ)
+
+    def begin_read_ahead(self) -> None:
+        """Start a transaction that only reads, together with its first statement."""
+        self._reads_only = True
+        self._ahead = BEGIN_READ_AHEAD
 
     async def end_read(self) -> None:
         """End a transaction that only read: nothing of it can be in doubt."""
@@ -291,7 +304,7 @@ class Link:
         if isinstance(failure, ConnectionLost | CommitInDoubt) and not answered:
             self.session.drop()
         if failure.kind == STALE_PLAN:
-            self.session.forget()
+            self.session.stale()
         if isinstance(failure, KeyKnown | KeyInFlight):
             self.refusal = failure
         if self._reads_only and isinstance(failure, NotWritable):

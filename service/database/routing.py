@@ -203,6 +203,17 @@ class Database:
         self.return_reader(link, None)
         return None
 
+    async def end_reading(self, link: Link, error: BaseException | None) -> None:
+        """End a reader's loan, and the transaction that a pooler made necessary."""
+        try:
+            # Nothing may be awaited in a generator's end: its session closes as it is taken back.
+            if link.pinned and not isinstance(error, GeneratorExit):
+                await (link.end_read() if error is None else link.roll_back())
+        except BaseException as lost:
+            self.return_reader(link, lost)
+            raise
+        self.return_reader(link, error)
+
     def return_reader(self, link: Link, error: BaseException | None) -> None:
         """End a reader's loan; without an error it did what it was asked for."""
         if error is None:
@@ -272,6 +283,6 @@ class _Reading:
         trace: TracebackType | None,
     ) -> None:
         if self._reader is not None:
-            self._database.return_reader(self._reader, error)
+            await self._database.end_reading(self._reader, error)
         else:
             await self._fallback.__aexit__(kind, error, trace)

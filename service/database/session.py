@@ -39,14 +39,26 @@ STATEMENTS_MOST = 100
 CONNECT_MARGIN = 1.5
 
 
+class Plans:
+    """How often this process has found statements to be of an older schema.
+
+    A pooler keeps what it has prepared on the server's sessions, by its text, for whoever comes
+    with the same text. So a statement that is prepared anew needs another one: a space more.
+    """
+
+    stale = 0
+
+
 class Session(asyncpg.Connection):
     """A connection that keeps its statements, and knows when it is due for replacement."""
 
-    __slots__ = ("expires_at", "generation", "local", "statements", "transport")
+    __slots__ = ("expires_at", "generation", "local", "plans", "pooled", "statements", "transport")
 
     expires_at: float  # monotonic seconds; `connect` sets it
     generation: int  # the pool's, when this was opened; the pool sets it
     local: bool  # the server has said since `Link.commit` reset it: that commit is local
+    plans: int  # of Plans.stale, when its statements were prepared
+    pooled: bool  # known not to have a session of the server to itself: there is a pooler between
     statements: dict[str, PreparedStatement]  # by their text
 
     def __init__(
@@ -59,6 +71,8 @@ class Session(asyncpg.Connection):
         super().__init__(protocol, transport, asyncio.get_running_loop(), *rest)
         self.transport = transport
         self.statements = {}
+        self.plans = Plans.stale
+        self.pooled = False
 
     def hear(self, _: object, message: PostgresLogMessage) -> None:
         """Take a notice of the server."""
@@ -67,14 +81,22 @@ class Session(asyncpg.Connection):
 
     async def prepared(self, sql: str) -> PreparedStatement:
         """Prepare a statement, and keep it. Raises what the driver does."""
-        statement = await self.prepare(sql)
+        if not self.statements:
+            self.plans = Plans.stale
+        statement = await self.prepare(sql + " " * self.plans)
         if len(self.statements) >= STATEMENTS_MOST:
             del self.statements[next(iter(self.statements))]
         self.statements[sql] = statement
         return statement
 
     def forget(self) -> None:
-        """Forget its statements: the schema has changed, or the session has ended."""
+        """Forget its statements: the session has ended."""
+        self.statements.clear()
+
+    def stale(self) -> None:
+        """Forget its statements: the schema has changed since they were prepared."""
+        # Of several sessions that meet the same change, the first counts it.
+        Plans.stale = max(Plans.stale, self.plans + 1)
         self.statements.clear()
 
     def is_idle(self) -> bool:

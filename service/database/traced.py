@@ -10,6 +10,8 @@ from service.database.bounds import Bounds
 from service.database.commit import (
     BEGIN,
     BEGIN_AHEAD,
+    BEGIN_READ,
+    BEGIN_READ_AHEAD,
     CLAIM,
     POSITION,
     RECORD,
@@ -61,7 +63,7 @@ class TracedLink(Link):
         if phase is Phase.COMMIT:
             text = COMMIT_TEXT
         elif isinstance(first, PreparedStatement):
-            text = first.get_query()
+            text = first.get_query().rstrip()
         elif call == self.session.prepared:
             text = f"PREPARE {str(first).strip()}"
         else:
@@ -75,7 +77,8 @@ class TracedLink(Link):
             return (UNTIMED if (ahead or b"").startswith(UNTIMED_AHEAD) else RECORD,)
         if ahead is not None or not self._ahead:
             return ()
-        return (BEGIN,) if self._ahead == BEGIN_AHEAD else (BEGIN, CLAIM)
+        alone = {BEGIN_AHEAD: BEGIN, BEGIN_READ_AHEAD: BEGIN_READ}.get(self._ahead)
+        return (BEGIN, CLAIM) if alone is None else (alone,)
 
 
 class TracedPool(Pool):

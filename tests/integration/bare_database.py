@@ -29,7 +29,7 @@ async def warm_database(
 
     Nobody looks after it from then on: what happens to its sessions is the test's doing.
     """
-    reader = EndpointOptions(host="127.0.0.1", port=stack.standby.port, pool_min=0)
+    reader = EndpointOptions(host="127.0.0.1", port=stack.standby.serving_port, pool_min=0)
     writer = EndpointOptions(host="127.0.0.1", port=port, pool_min=sessions, pool_max=sessions)
     settings: dict[str, Any] = {
         "probe_interval": 600.0,

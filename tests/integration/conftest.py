@@ -14,7 +14,6 @@ import pytest
 
 from ops.embedded import EmbeddedError, EmbeddedStack, scratch_directory
 from ops.embedded.majors import VARIABLE, chosen
-from ops.embedded.pair import DATABASE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,7 +38,7 @@ pytest.register_assert_rewrite(
 )
 
 from tests.integration.fault_proxy import FaultProxy  # noqa: E402
-from tests.integration.support import alembic, superuser, temporary_database  # noqa: E402
+from tests.integration.support import migrate, superuser, temporary_database  # noqa: E402
 from tests.integration.twins import Twins, twins  # noqa: E402
 
 WITHOUT_TLS = pytest.StashKey[int]()
@@ -82,8 +81,12 @@ def pytest_terminal_summary(
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[EmbeddedStack]:
-    """Run the session's stack; tests that change its state take `disturbed_stack`."""
-    with scratch_directory() as directory, EmbeddedStack(directory) as running:
+    """Run the session's stack; tests that change its state take `disturbed_stack`.
+
+    With POOLER=yes its nodes have PgBouncers: the long form of tests/integration/pooled.
+    """
+    pooler = os.environ.get("POOLER") == "yes"
+    with scratch_directory() as directory, EmbeddedStack(directory, pooler=pooler) as running:
         yield running
 
 
@@ -98,9 +101,7 @@ def disturbed_stack(stack: EmbeddedStack) -> Iterator[EmbeddedStack]:
 @pytest.fixture(scope="session")
 def migrated(stack: EmbeddedStack) -> str:
     """Name the database that the real migrations made; nobody connects to it."""
-    done = alembic(stack, "upgrade", "head")
-    assert done.returncode == 0, done.stderr
-    return DATABASE
+    return migrate(stack)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def empty_database(stack: EmbeddedStack) -> Iterator[str]:
 @pytest.fixture
 async def proxy(stack: EmbeddedStack) -> AsyncIterator[FaultProxy]:
     """Put a fault proxy in front of the primary."""
-    async with FaultProxy(stack.primary.port) as running:
+    async with FaultProxy(stack.primary.serving_port) as running:
         yield running
 
 

@@ -158,8 +158,12 @@ async def lane(
 ) -> AsyncIterator[Lane]:
     """Run an instance whose `role` goes through a fault proxy."""
     node = stack.primary if role == "write" else stack.standby
-    async with FaultProxy(node.port) as proxy:
-        ports = {"write": stack.primary.port, "read": stack.standby.port, role: proxy.port}
+    async with FaultProxy(node.serving_port) as proxy:
+        ports = {
+            "write": stack.primary.serving_port,
+            "read": stack.standby.serving_port,
+            role: proxy.port,
+        }
         onlooker = await asyncpg.connect(
             host="127.0.0.1", port=node.port, user="postgres", database=database, timeout=5
         )

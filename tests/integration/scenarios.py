@@ -155,7 +155,7 @@ async def demoted(
         running_service(
             database,
             proxy.port,
-            stack.standby.port,
+            stack.standby.serving_port,
             db_write_pool_min=PINNED,
             db_probe_interval=60,
             **settings,
@@ -165,7 +165,7 @@ async def demoted(
         stack.promote_standby()
         old.sql("ALTER SYSTEM SET default_transaction_read_only = on")
         old.reload("default_transaction_read_only", "on")
-        proxy.retarget(stack.primary.port)
+        proxy.retarget(stack.primary.serving_port)
         yield service
 
 

@@ -161,7 +161,10 @@ class Soak:
 @asynccontextmanager
 async def soaked(stack: EmbeddedStack, database: str, rng: Random) -> AsyncIterator[Soak]:
     """Run two instances that can be ended."""
-    async with FaultProxy(stack.write_port) as write, FaultProxy(stack.standby.port) as read:
+    async with (
+        FaultProxy(stack.write_port) as write,
+        FaultProxy(stack.standby.serving_port) as read,
+    ):
         instances = [Instance(f"soak{n}", database, write.port, read.port) for n in (1, 2)]
         for instance in instances:
             await instance.begin()

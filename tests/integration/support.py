@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 from hypothesis import settings
 
-from ops.embedded.pair import APP, OWNER
+from ops.embedded.pair import APP, DATABASE, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -34,6 +34,7 @@ LEFT_BEHIND = """
     SELECT (SELECT count(*) FROM ours WHERE state <> 'idle')
          + (SELECT count(*) FROM pg_locks JOIN ours USING (pid) WHERE locktype = 'advisory')
 """
+CLIENTS_OF = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname ="
 # What asyncpg leaves behind when connecting is given up in the turn in which TCP connects.
 DRIVERS_OWN = "unexpected connection_lost() call"
 _numbers = itertools.count(1)
@@ -54,6 +55,15 @@ def alembic(
         timeout=MIGRATION_TIMEOUT,
         check=False,
     )
+
+
+def migrate(stack: EmbeddedStack) -> str:
+    """Run the real migrations, as a deployment does; return the database's name."""
+    done = alembic(stack, "upgrade", "head")
+    assert done.returncode == 0, done.stderr
+    # A pooler keeps its sessions, and a database that is copied has none.
+    stack.primary.sql(f"SELECT pg_terminate_backend(pid) {CLIENTS_OF} '{DATABASE}'")
+    return DATABASE
 
 
 @contextmanager

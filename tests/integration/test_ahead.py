@@ -33,7 +33,7 @@ BEGIN, COMMIT = messages.once("BEGIN"), messages.once("COMMIT")
 @pytest.fixture
 async def session(stack: EmbeddedStack, database: str) -> AsyncIterator[Session]:
     """Open a session on the primary, as a pool does."""
-    port = stack.primary.port
+    port = stack.primary.serving_port
     endpoint = EndpointOptions(host="127.0.0.1", port=port)
     options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
     opened = await connect(endpoint, options, Role.WRITE, lambda _: None)

@@ -186,7 +186,7 @@ async def test_a_claim_that_is_evicted_is_still_there_when_it_goes(heart: Databa
 
 async def test_a_session_is_freed_when_it_has_ended(stack: EmbeddedStack, database: str) -> None:
     """By its last reference, not by the collector."""
-    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.serving_port)
     options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
     gc.collect()
     gc.disable()
@@ -215,7 +215,9 @@ async def test_a_protocol_is_freed_when_its_connection_has_ended(stack: Embedded
     gc.collect()
     gc.disable()
     try:
-        wire, protocol = await Opening().create_connection(Plain, "127.0.0.1", stack.primary.port)
+        wire, protocol = await Opening().create_connection(
+            Plain, "127.0.0.1", stack.primary.serving_port
+        )
         there = weakref.ref(protocol)
         wire.close()
         del wire, protocol

@@ -122,10 +122,14 @@ async def world(stack: EmbeddedStack, name: str, **options: Any) -> AsyncIterato
     told = Failures()
     chosen = DatabaseOptions(
         write=EndpointOptions(
-            host="127.0.0.1", port=stack.primary.port, pool_min=floor, pool_max=most
+            host="127.0.0.1", port=stack.primary.serving_port, pool_min=floor, pool_max=most
         ),
         read=EndpointOptions(
-            host="127.0.0.1", port=stack.standby.port, pool_min=floor, pool_max=most, user=READ
+            host="127.0.0.1",
+            port=stack.standby.serving_port,
+            pool_min=floor,
+            pool_max=most,
+            user=READ,
         ),
         name=name,
         user=APP,

@@ -172,7 +172,7 @@ async def test_the_ends_are_told(certificates: Certificates, stack: EmbeddedStac
 
     options = certificates.options()
     async with warm_database(
-        stack, "postgres", stack.primary.port, 1, Listener(),
+        stack, "postgres", stack.primary.serving_port, 1, Listener(),
         sslmode=options.sslmode, sslrootcert=options.sslrootcert, connect_timeout=5.0,
     ):  # fmt: skip
         assert heard["postgres1"] == _end_of(certificates, "postgres1")

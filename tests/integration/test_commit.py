@@ -118,8 +118,8 @@ async def test_what_the_audit_is_told_ends_with_the_transaction(
     before = await admin.fetchval("SELECT count(*) FROM audit_log")
     async with running_service(
         database,
-        stack.primary.port,
-        stack.standby.port,
+        stack.primary.serving_port,
+        stack.standby.serving_port,
         db_write_pool_min=1,
         db_write_pool_max=1,
         access="writes",

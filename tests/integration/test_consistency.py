@@ -33,7 +33,7 @@ BAD = "urn:holdfast:problem:bad-consistency-token"
 async def service(stack: EmbeddedStack, database: str) -> AsyncIterator[Service]:
     """Run the service with writes on the primary and reads on the standby alone."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=0.1
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=0.1
     ) as running:
         yield running
 
@@ -94,7 +94,7 @@ async def test_a_replica_that_has_the_write_answers(service: Service, stack: Emb
 async def test_the_replica_is_waited_for(stack: EmbeddedStack, database: str) -> None:
     """A replica that catches up within the bound answers itself."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=20
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=20
     ) as service:
         path = (await service.create("waited")).headers["Location"]
         async with replay_paused(stack):
@@ -119,7 +119,7 @@ async def test_a_lagging_replica_is_asked_less_and_less(
 
     monkeypatch.setattr(consistency, "asyncio", SimpleNamespace(sleep=noted))
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=0.5
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=0.5
     ) as service:
         path = (await service.create("asked")).headers["Location"]
         async with replay_paused(stack):
@@ -138,7 +138,7 @@ async def test_a_lagging_replica_is_not_waited_for_each_time(
 ) -> None:
     """After one wait in vain the next reads ask once and go to the primary at once."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=0.5
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=0.5
     ) as service:
         path = (await service.create("lagging")).headers["Location"]
         async with replay_paused(stack):
@@ -156,7 +156,7 @@ async def test_a_lagging_replica_is_not_waited_for_each_time(
 async def test_a_replica_that_lags_serves(stack: EmbeddedStack, database: str) -> None:
     """It has answered, though not what was asked for: it is not taken for down."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, db_probe_interval=600
+        database, stack.primary.serving_port, stack.standby.serving_port, db_probe_interval=600
     ) as service:
         path = (await service.create("lags")).headers["Location"]
         _, reader = service.app.state.database.pools
@@ -172,7 +172,7 @@ async def test_a_primary_among_the_readers_answers_at_once(
     stack: EmbeddedStack, database: str
 ) -> None:
     """The read port leads to the primary as well: that one has the write, and replays nothing."""
-    primary = stack.primary.port
+    primary = stack.primary.serving_port
     async with running_service(database, primary, primary, consistency_wait=20) as service:
         created = await service.create("reader-is-primary")
         started = time.monotonic()
@@ -227,7 +227,7 @@ async def test_a_primary_of_the_past_is_not_believed(
         )
 
     async with (
-        running_service(database, stack.primary.port, past.port) as now,
+        running_service(database, stack.primary.serving_port, past.port) as now,
         running_service(database, past.port, past.port, request_deadline=1.0) as lost,
     ):
         token = await change(now, path, "here")
@@ -244,7 +244,7 @@ async def test_a_standby_on_the_write_port_has_not_reached_it(
     """The write port leads to a node that is behind: the token is ahead, which is no surprise."""
     path = (await service.create("misled")).headers["Location"]
     stack.wait_replayed()
-    standby = stack.standby.port
+    standby = stack.standby.serving_port
     async with (
         running_service(database, standby, standby, consistency_wait=0.1) as misled,
         replay_paused(stack),

@@ -110,8 +110,8 @@ async def service_on(
     quiet = {"db_write_pool_min": 0, "db_read_pool_min": 0, "db_probe_interval": 600}
     async with running_service(
         database,
-        stack.primary.port,
-        stack.standby.port,
+        stack.primary.serving_port,
+        stack.standby.serving_port,
         **{"retry_backoff_first": 0.002, "retry_backoff_most": 0.01, **quiet, **settings},
     ) as service:
         yield service

@@ -44,7 +44,9 @@ PATIENT = {"db_statement_timeout": 30.0}  # while a test holds a message back
 async def service(disturbed_stack: EmbeddedStack, database: str) -> AsyncIterator[Service]:
     """Run the service past HAProxy."""
     stack = disturbed_stack
-    async with running_service(database, stack.primary.port, stack.standby.port) as running:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as running:
         yield running
 
 
@@ -83,7 +85,9 @@ async def test_a_commit_that_did_not_wait_is_said(
         response = await service.create("gone")
         assert response.status_code == 201, response.text
         await asyncio.to_thread(stack.failover)
-    async with running_service(database, stack.primary.port, stack.primary.port) as after:
+    async with running_service(
+        database, stack.primary.serving_port, stack.primary.serving_port
+    ) as after:
         assert (await after.get(response.headers["Location"])).status_code == 404
     assert response.headers.get(MARK) == ("local" if window else None)
 
@@ -112,8 +116,8 @@ async def test_alone_before_commit(
     stack = disturbed_stack
     stack.set_synchronous(on=False)
     async with (
-        FaultProxy(stack.primary.port) as proxy,
-        running_service(database, proxy.port, stack.standby.port, **PATIENT) as service,
+        FaultProxy(stack.primary.serving_port) as proxy,
+        running_service(database, proxy.port, stack.standby.serving_port, **PATIENT) as service,
     ):
         if again:
             await create(service, "before", "key")
@@ -211,7 +215,9 @@ async def test_a_replay_says_what_is_true_now(
 async def test_a_role_that_does_not_wait_is_said(stack: EmbeddedStack, database: str) -> None:
     """Whoever takes the wait away for the service's role is told what became of its writes."""
     stack.primary.sql(f"ALTER ROLE {APP} IN DATABASE {database} SET synchronous_commit = local")
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         assert (await service.create("local")).headers.get(MARK) == "local"
 
 
@@ -219,7 +225,9 @@ async def test_a_database_without_the_question_refuses_before_anything_is_done(
     stack: EmbeddedStack, database: str
 ) -> None:
     """A write is not applied, and then reported as failed, for want of what is asked after it."""
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         stack.primary.sql("DROP FUNCTION commit_is_replicated", database=database)
         users = stack.primary.sql("SELECT count(*) FROM users", database=database)
         response = await service.create("incomplete")
@@ -241,7 +249,9 @@ async def test_an_owner_that_cannot_see_changes_asks_a_standby(
         f"CREATE TABLE asked (at timestamptz); GRANT ALL ON asked TO {OWNER}", database
     )
     stack.primary.sql(COUNT_QUESTIONS, database)
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         await (let_all_believe(service) if right else write_many(service))
         stack.primary.sql("TRUNCATE asked", database)
         await write_many(service)

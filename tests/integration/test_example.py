@@ -89,7 +89,7 @@ async def ledger(
     """Open the example on the fault proxy and on the standby."""
     options = DatabaseOptions(
         write=EndpointOptions(host="127.0.0.1", port=proxy.port),
-        read=EndpointOptions(host="127.0.0.1", port=stack.standby.port),
+        read=EndpointOptions(host="127.0.0.1", port=stack.standby.serving_port),
         name=payments,
         user=APP,
     )

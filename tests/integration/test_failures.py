@@ -27,7 +27,7 @@ PAUSE = 0.6  # seconds that a database is away: several attempts, far from the d
 @pytest.fixture
 async def service(stack: EmbeddedStack, database: str, proxy: FaultProxy) -> AsyncIterator[Service]:
     """Run the service with the fault proxy on its write route."""
-    async with running_service(database, proxy.port, stack.standby.port) as running:
+    async with running_service(database, proxy.port, stack.standby.serving_port) as running:
         yield running
 
 
@@ -44,8 +44,8 @@ async def test_unreachable_database_is_waited_for(
 ) -> None:
     """A write meets a pause, not an error, while connecting is refused, reset or unanswered."""
     async with (
-        FaultProxy(stack.primary.port) as proxy,
-        running_service(database, proxy.port, stack.standby.port) as service,
+        FaultProxy(stack.primary.serving_port) as proxy,
+        running_service(database, proxy.port, stack.standby.serving_port) as service,
     ):
         if warm:
             assert (await service.create("warm")).headers["X-Attempts"] == "1"
@@ -86,7 +86,7 @@ async def test_deadline_bounds_the_wait(
 ) -> None:
     """A database that stays away costs the client the deadline, and 503 says when to come back."""
     async with running_service(
-        database, proxy.port, stack.standby.port, request_deadline=1.0
+        database, proxy.port, stack.standby.serving_port, request_deadline=1.0
     ) as service:
         await proxy.refuse()
         started = time.monotonic()
@@ -102,7 +102,7 @@ async def test_refused_login_is_permanent(
 ) -> None:
     """What another attempt cannot change is told at once."""
     async with running_service(
-        database, proxy.port, stack.standby.port, db_user="no_such_role"
+        database, proxy.port, stack.standby.serving_port, db_user="no_such_role"
     ) as service:
         started = time.monotonic()
         response = await service.create("stranger")
@@ -159,7 +159,7 @@ async def test_deadlock_is_retried(
     # Ours looks for a deadlock after 1 s (the default), the administrator's never: ours loses.
     await admin.execute("SET deadlock_timeout = '60s'")
     async with running_service(
-        database, stack.primary.port, stack.standby.port, db_statement_timeout=5
+        database, stack.primary.serving_port, stack.standby.serving_port, db_statement_timeout=5
     ) as service:
         user = (await service.create("victim")).json()["id"]
         transaction = admin.transaction()
@@ -250,8 +250,10 @@ async def test_lost_commit_is_resolved(
 ) -> None:
     """A COMMIT whose answer is lost: the key tells what became of it, and the client gets 201."""
     async with (
-        FaultProxy(stack.primary.port) as proxy,
-        running_service(database, proxy.port, stack.standby.port, db_tcp_timeout=1) as service,
+        FaultProxy(stack.primary.serving_port) as proxy,
+        running_service(
+            database, proxy.port, stack.standby.serving_port, db_tcp_timeout=1
+        ) as service,
     ):
         trap = proxy.trap(b"COMMIT", fault)
         response = await service.create("doubtful")
@@ -270,8 +272,10 @@ async def test_commit_in_doubt_at_the_deadline_is_said(
 ) -> None:
     """What cannot be resolved in time is told as such; the same key is safe to send again."""
     async with (
-        FaultProxy(stack.primary.port) as proxy,
-        running_service(database, proxy.port, stack.standby.port, request_deadline=2.0) as service,
+        FaultProxy(stack.primary.serving_port) as proxy,
+        running_service(
+            database, proxy.port, stack.standby.serving_port, request_deadline=2.0
+        ) as service,
     ):
         commit = proxy.trap(b"COMMIT", fault)
         request = asyncio.create_task(service.create("doubtful"))
@@ -348,7 +352,7 @@ async def test_statement_timeout_spares_commit(
     """
     stack = disturbed_stack
     async with running_service(
-        database, stack.primary.port, stack.standby.port, db_statement_timeout=0.5
+        database, stack.primary.serving_port, stack.standby.serving_port, db_statement_timeout=0.5
     ) as service:
         stack.standby.kill()
         request = asyncio.create_task(service.create("patient"))

@@ -32,7 +32,9 @@ TOKEN_WAIT = 1.0  # seconds
 @pytest.fixture
 async def service(stack: EmbeddedStack, database: str) -> AsyncIterator[Service]:
     """Run the service with writes on the primary and reads on the standby alone."""
-    async with running_service(database, stack.primary.port, stack.standby.port) as running:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as running:
         yield running
 
 
@@ -70,7 +72,7 @@ async def test_others_are_waited_for_as_before(
 ) -> None:
     """The reader that has not reached it is still waited for by whoever sends a smaller one."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=LONG
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=LONG
     ) as service:
         path = (await service.create("honest")).headers["Location"]
         token = await forged(service, timelines=timelines)
@@ -92,7 +94,7 @@ async def test_it_hides_no_standby_that_is_behind(
     """A standby that honest readers have waited for in vain is not waited for again after it."""
     monkeypatch.setattr(consistency, "MEMORY", 60.0)
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=LONG
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=LONG
     ) as service:
         path = (await service.create("lagging")).headers["Location"]
         far = await forged(service, timelines=0)

@@ -24,7 +24,7 @@ async def test_past_the_limit_requests_are_refused_at_once(
 ) -> None:
     """While the database is away LIMIT requests are held; the next gets 503, and nobody fails."""
     async with running_service(
-        database, proxy.port, stack.standby.port, requests_held_most=LIMIT
+        database, proxy.port, stack.standby.serving_port, requests_held_most=LIMIT
     ) as service:
         assert (await service.create("before")).status_code == 201
         await proxy.refuse()
@@ -54,7 +54,7 @@ async def test_a_client_may_shorten_the_deadline(
 ) -> None:
     """`Request-Timeout` ends the wait early, and cannot lengthen the service's own deadline."""
     async with running_service(
-        database, proxy.port, stack.standby.port, request_deadline=2.0
+        database, proxy.port, stack.standby.serving_port, request_deadline=2.0
     ) as service:
         await proxy.refuse()
         took = {}
@@ -75,7 +75,9 @@ async def test_a_deadline_that_has_passed_is_no_error_of_ours(
 ) -> None:
     """However little time is left wherever it runs out: done or 503, and nothing half done."""
     statuses = set()
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         for microseconds in range(1, 4000, 50):
             body = {"email": f"late-{microseconds}@example.com", "name": "late"}
             response = await service.client.post(
@@ -92,7 +94,9 @@ async def test_a_timeout_that_is_none_is_refused(
     stack: EmbeddedStack, database: str, text: str
 ) -> None:
     """A bound that cannot be kept is 400, not ignored."""
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         response = await service.client.get(
             "/api/users", headers={"Request-Timeout": text.encode()}
         )
@@ -107,7 +111,7 @@ async def test_the_pool_refills_gradually(
     async with running_service(
         database,
         proxy.port,
-        stack.standby.port,
+        stack.standby.serving_port,
         db_write_pool_min=0,
         db_probe_interval=60,
         db_connect_timeout=30,
@@ -130,7 +134,7 @@ async def test_who_waits_takes_what_comes_back(
     async with running_service(
         database,
         proxy.port,
-        stack.standby.port,
+        stack.standby.serving_port,
         db_write_pool_min=0,
         db_probe_interval=60,
         db_connect_timeout=30,

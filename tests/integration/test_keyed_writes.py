@@ -78,7 +78,9 @@ async def test_a_recall_that_stopped_waiting_is_local(
     As pg_auto_failover does it with each backend that waits when it gives a standby up.
     """
     stack = disturbed_stack
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         stack.standby.kill()
         request = asyncio.create_task(service.create("recalled"))
         first = await waiting_backend(onlooker, "SyncRep")
@@ -107,7 +109,7 @@ async def test_a_key_that_our_own_lost_session_holds_is_waited_for(
     """
     patient = {"db_statement_timeout": 15, "idempotency_wait": KEY_WAIT}
     async with (
-        running_service(database, proxy.port, stack.standby.port, **patient) as service,
+        running_service(database, proxy.port, stack.standby.serving_port, **patient) as service,
         AsyncExitStack() as frozen,
         superuser(stack, database) as admin,
     ):

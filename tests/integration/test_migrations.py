@@ -221,7 +221,7 @@ async def test_does_not_run_on_a_standby(stack: EmbeddedStack, database: str) ->
         "downgrade",
         "base",
         DB_NAME=database,
-        DB_WRITE_PORT=str(stack.standby.port),
+        DB_WRITE_PORT=str(stack.standby.serving_port),
         MIGRATION_WAIT="0.5",
     )
     assert done.returncode == 1

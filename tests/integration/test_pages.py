@@ -33,7 +33,9 @@ async def service(stack: EmbeddedStack, database: str) -> AsyncIterator[Service]
     async with superuser(stack, database) as admin:
         await admin.execute(FILL)
     stack.wait_replayed()
-    async with running_service(database, stack.primary.port, stack.standby.port) as running:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as running:
         yield running
 
 
@@ -51,7 +53,9 @@ async def test_times_are_the_same_however_the_database_writes_them(
             "('a@example.com', 'a', '2026-03-01 00:15:00.000001+05:45', '1969-12-31 23:59:59Z')"
         )
     stack.wait_replayed()
-    async with running_service(database, stack.primary.port, stack.standby.port) as running:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as running:
         (user,) = (await running.client.get("/api/users")).json()["items"]
         assert user["created_at"] == "2026-02-28T18:30:00.000001Z"
         assert user["updated_at"] == "1969-12-31T23:59:59Z"

@@ -41,9 +41,9 @@ async def test_a_token_survives_a_crash(disturbed_stack: EmbeddedStack, database
     """The primary starts again on its own timeline, without what others had in flight."""
     stack = disturbed_stack
     async with (
-        FaultProxy(stack.primary.port) as proxy,
+        FaultProxy(stack.primary.serving_port) as proxy,
         running_service(
-            database, proxy.port, stack.primary.port, db_statement_timeout=30.0
+            database, proxy.port, stack.primary.serving_port, db_statement_timeout=30.0
         ) as service,
     ):
         trap = proxy.trap(b"", Fault.HOLD, after=b"COMMIT")  # the question for the position
@@ -104,7 +104,7 @@ async def test_tokens_end_with_their_history(
 
     Negative control: without begin_history() the later timeline is believed to have everything.
     """
-    primary, standby = stack.primary.port, stack.standby.port
+    primary, standby = stack.primary.serving_port, stack.standby.serving_port
     with backup(stack) as copy:
         async with running_service(database, primary, standby) as service:
             written = await create(service, "after")
@@ -139,7 +139,7 @@ async def test_keys_end_with_their_history(
 
     One that the backup has is replayed; without the token the service cannot know.
     """
-    primary, standby = stack.primary.port, stack.standby.port
+    primary, standby = stack.primary.serving_port, stack.standby.serving_port
     async with running_service(database, primary, standby) as service:
         kept = await create(service, "kept", "kept")
         with backup(stack) as copy:
@@ -163,7 +163,9 @@ async def test_keys_end_with_their_history(
 
 async def test_a_write_with_a_good_token_is_applied(stack: EmbeddedStack, database: str) -> None:
     """In its own history a token changes nothing for a write; what is no token is refused."""
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         token = (await create(service, "first")).headers[TOKEN]
         assert (await repeat(service, "second", token)).status_code == 201
         refused = await repeat(service, "third", "nonsense")
@@ -175,7 +177,7 @@ async def test_a_standby_that_has_not_replayed_the_history(
 ) -> None:
     """It has not reached a token of the new one, however far it is; the primary answers."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, consistency_wait=0.1
+        database, stack.primary.serving_port, stack.standby.serving_port, consistency_wait=0.1
     ) as service:
         path = (await create(service, "first")).headers["Location"]
         stack.wait_replayed()
@@ -195,7 +197,9 @@ async def test_a_history_that_a_primary_of_the_past_does_not_know(
     stack: EmbeddedStack, database: str
 ) -> None:
     """A token of a later timeline is asked for a few times: the node may just be replaced."""
-    async with running_service(database, stack.primary.port, stack.primary.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.primary.serving_port
+    ) as service:
         here = ConsistencyToken.parse((await create(service, "here")).headers[TOKEN]).position
         later = Position(here.timeline + 1, here.lsn, here.history ^ 1)
         headers = {TOKEN: ConsistencyToken(later).encode()}
@@ -209,6 +213,7 @@ async def test_who_begins_a_history(stack: EmbeddedStack, database: str) -> None
     for statement in (BEGIN, "UPDATE database_history SET since = now()"):
         for role in (APP, READ):
             connection = await through(stack.write_port, database, role)
+            await connection.execute("SET default_transaction_read_only = off")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
             await connection.close()

@@ -38,8 +38,8 @@ class Routes:
 async def routes(stack: EmbeddedStack, database: str) -> AsyncIterator[Routes]:
     """Run the service with a fault proxy on either route: the primary's and the standby's."""
     async with (
-        FaultProxy(stack.primary.port) as write,
-        FaultProxy(stack.standby.port) as read,
+        FaultProxy(stack.primary.serving_port) as write,
+        FaultProxy(stack.standby.serving_port) as read,
         running_service(
             database,
             write.port,
@@ -71,7 +71,7 @@ async def test_reads_and_writes_go_their_ways(stack: EmbeddedStack, routes: Rout
 
 async def test_a_read_tells_that_its_endpoint_serves(stack: EmbeddedStack, database: str) -> None:
     """Also where it was taken for down meanwhile, and no session had to be opened."""
-    async with warm_database(stack, database, stack.primary.port, sessions=1) as heart:
+    async with warm_database(stack, database, stack.primary.serving_port, sessions=1) as heart:
         _, reader = heart.pools
         for _ in range(2):
             async with heart.read() as connection:
@@ -193,7 +193,11 @@ async def test_cancelled_while_waiting_for_a_connection(
     """A client that hangs up in the queue for a connection does not take one with it."""
     patient = {"db_statement_timeout": 30, "db_acquire_timeout": 30, "request_deadline": 30}
     async with running_service(
-        database, stack.primary.port, stack.standby.port, db_write_pool_max=POOL, **patient
+        database,
+        stack.primary.serving_port,
+        stack.standby.serving_port,
+        db_write_pool_max=POOL,
+        **patient,
     ) as service:
         async with locked_users(stack, database):
             requests = [asyncio.create_task(service.create(f"gone-{n}")) for n in range(POOL + 5)]
@@ -254,7 +258,7 @@ async def test_black_hole_does_not_hold_up_health(routes: Routes) -> None:
 async def test_out_of_rotation_after_the_grace(stack: EmbeddedStack, database: str) -> None:
     """An instance that serves neither route stays in rotation for the grace, and then leaves."""
     async with (
-        FaultProxy(stack.primary.port) as proxy,
+        FaultProxy(stack.primary.serving_port) as proxy,
         running_service(
             database,
             proxy.port,
@@ -286,7 +290,7 @@ async def test_out_of_rotation_after_the_grace(stack: EmbeddedStack, database: s
 
 async def test_starts_without_a_database(stack: EmbeddedStack, database: str) -> None:
     """Started before its database, an instance is alive, out of rotation, and recovers."""
-    async with FaultProxy(stack.primary.port) as proxy:
+    async with FaultProxy(stack.primary.serving_port) as proxy:
         await proxy.refuse()
         async with running_service(
             database, proxy.port, proxy.port, db_probe_interval=0.2

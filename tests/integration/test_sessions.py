@@ -65,7 +65,7 @@ async def test_sessions_that_began_together_do_not_end_together(
     stack: EmbeddedStack, database: str
 ) -> None:
     """None outlives the maximum age; each lives for most of it; and they are spread."""
-    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.serving_port)
     options = DatabaseOptions(
         write=endpoint, read=endpoint, name=database, user=APP, connection_max_age=AGE
     )
@@ -84,7 +84,7 @@ async def test_an_end_that_fails_is_one_all_the_same(
     stack: EmbeddedStack, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its socket is closed; and freed at once, it is not taken for one that was left open."""
-    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.serving_port)
     options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
     ended = asyncio.Event()
     session = await connect(endpoint, options, Role.WRITE, lambda _: ended.set())
@@ -99,7 +99,7 @@ async def test_an_end_that_fails_is_one_all_the_same(
 
 async def left_without_a_word(stack: EmbeddedStack, database: str) -> int:
     """Open SESSIONS sessions, close each at once, and count those that the server saw abandoned."""
-    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.port)
+    endpoint = EndpointOptions(host="127.0.0.1", port=stack.primary.serving_port)
     options = DatabaseOptions(write=endpoint, read=endpoint, name=database, user=APP)
     async with superuser(stack, database) as admin:
         for _ in range(SESSIONS):

@@ -37,8 +37,8 @@ async def status(service: Service) -> tuple[int, str]:
 async def test_an_instance_out_of_rotation_finds_back(stack: EmbeddedStack, database: str) -> None:
     """Its probers end while the database is away: nobody asks it any more, and it returns."""
     async with (
-        FaultProxy(stack.primary.port) as write,
-        FaultProxy(stack.standby.port) as read,
+        FaultProxy(stack.primary.serving_port) as write,
+        FaultProxy(stack.standby.serving_port) as read,
         running_service(database, write.port, read.port, **QUICK) as service,
     ):
 
@@ -67,7 +67,7 @@ async def test_a_prober_that_hangs_is_told(
 ) -> None:
     """Its turn is bounded and counted; meanwhile /health does not say ok of what nobody knows."""
     async with running_service(
-        database, stack.primary.port, stack.standby.port, **QUICK
+        database, stack.primary.serving_port, stack.standby.serving_port, **QUICK
     ) as service:
 
         async def becomes(wanted: str) -> None:

@@ -62,7 +62,7 @@ class Twins:
 
     async def follow_roles(self) -> None:
         """Read from whichever node is the standby now."""
-        self.read.retarget(self.stack.standby.port)
+        self.read.retarget(self.stack.standby.serving_port)
         await self.read.cut()
 
     async def users(self) -> list[dict[str, Any]]:
@@ -90,7 +90,7 @@ async def twins(stack: EmbeddedStack, database: str, **settings: object) -> Asyn
     chosen = {**IMPATIENT, **settings}
     async with (
         FaultProxy(stack.write_port) as write,
-        FaultProxy(stack.standby.port) as read,
+        FaultProxy(stack.standby.serving_port) as read,
         running_service(database, write.port, read.port, **chosen) as first,
         running_service(database, write.port, read.port, **chosen) as second,
     ):

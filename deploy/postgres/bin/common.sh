@@ -60,8 +60,8 @@ wait_until() {
     done
 }
 
-# keep COMMAND...: as long as this container runs, whatever ends it. A child of its own, as in a condition `set -e` does
-# not count.
+# keep COMMAND...: as long as this container runs, whatever ends it; again after AGAIN seconds, or 5. A child of its own,
+# as in a condition `set -e` does not count.
 keep() {
     local child
     while :; do
@@ -70,7 +70,7 @@ keep() {
         wait "$child" || true
         [ ! -e "${stopping-}" ] || return 0
         log "$1 has ended; starting it again"
-        pause 5
+        pause "${AGAIN:-5}"
     done
 }
 
@@ -103,6 +103,7 @@ watch_certificate() {
         install_certificate || continue
         note_certificate || log "no end of the certificate can be read"
         [ ! -e /tmp/pgbackrest/server ] || reload_backups
+        [ ! -e /tmp/pgbouncer/here.ini ] || ask_pooler --command RELOAD || log "the pooler has the old certificate"
         pg_ctl --silent --pgdata "$PGDATA" reload && log "a new certificate is in use"
     done
 }

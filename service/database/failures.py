@@ -19,7 +19,7 @@
 Unreachable, lost, not writable and aborted are TransientErrors: nothing was applied, so the whole
 unit of work may run again. An ERROR in answer to COMMIT means that the server rolled back; only
 where no answer came, the session was ended (FATAL), or the statement was cancelled, which may hit
-what follows COMMIT, is the outcome in doubt.
+what follows COMMIT, is the outcome in doubt; and where a name is not found, which is no COMMIT's.
 """  # noqa: E501 - a table
 
 import asyncio
@@ -119,6 +119,10 @@ ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
 }
 
 
+# A statement that is not there, or needs what is not. After COMMIT it can be the position's alone: a
+# pooler may prepare that one anew behind it, and a function may have gone since it was prepared.
+OF_NAMES = frozenset({"26000", "42501", "42883", "42P01", "42P05"})
+
 # Whose messages quote names of the schema and nothing else: the operator needs to know which.
 OF_THE_SCHEMA = frozenset({"3D000", "42501", "42703", "42883", "42P01"})
 
@@ -134,6 +138,12 @@ class Phase(Enum):
 def is_transient(error: BaseException) -> bool:
     """Say whether nothing was applied and the same unit of work may run again."""
     return isinstance(error, TransientError)
+
+
+def is_of_names(error: DatabaseError) -> bool:
+    """Say whether a statement failed for what it names, and not for what it does."""
+    cause = error.__cause__
+    return isinstance(cause, PostgresError) and cause.sqlstate in OF_NAMES
 
 
 def is_local_commit(message: PostgresLogMessage) -> bool:

@@ -200,10 +200,12 @@ class Link:
         session.local = False
         try:
             said = await self._exchange(Phase.COMMIT, budget, ahead, position.fetchval)
-        except DatabaseError:
+        except DatabaseError as error:
             self._ahead = b""
             if not session.is_idle():
                 await self.roll_back()
+            elif failures.is_of_names(error):  # not COMMIT's: the position could not be asked for
+                raise CommitInDoubt(f"No position: {error}", kind="no-position") from error
             raise
         if not said:
             raise CommitInDoubt("The server told no position", kind="no-position")

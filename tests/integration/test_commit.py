@@ -18,7 +18,7 @@ from service.database import (
     Written,
 )
 from service.database.session import Session
-from service.errors import ConnectionLost
+from service.errors import CommitInDoubt, ConnectionLost
 from tests.integration.bare_database import warm_database
 from tests.integration.fault_proxy import Fault
 from tests.integration.service_client import running_service
@@ -109,6 +109,20 @@ async def test_no_statement_timeout_is_armed_in_commit(
 
 
 # ---------------------------------------------------------------- after it
+async def test_a_position_that_cannot_be_asked_for_leaves_the_commit_in_doubt(
+    heart: Database, admin: asyncpg.Connection
+) -> None:
+    """COMMIT has succeeded by then: that nothing was applied would not be true."""
+    await write(heart, "before")  # everything is prepared
+    await admin.execute(
+        "ALTER FUNCTION position_after_commit(interval, interval) RENAME TO gone; "
+        "DROP FUNCTION gone"
+    )
+    with pytest.raises(CommitInDoubt):
+        await write(heart, "committed")
+    assert await admin.fetchval(COUNT, "committed") == 1
+
+
 async def test_what_the_audit_is_told_ends_with_the_transaction(
     stack: EmbeddedStack, database: str, admin: asyncpg.Connection, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@
 
 Each client does as a serverless function does: it logs in, makes a request, goes on with something
 else for a few seconds with its session open, makes another one, and leaves; then another begins. On
-the embedded pair, at the write port, three times: PostgreSQL itself, HAProxy as deployed in front of
+else for a few seconds with its session open, makes another one, and leaves; then another begins.
 it, and HAProxy with PgBouncer behind it. Logins are in clear text and without passwords here.
 """
 

@@ -119,8 +119,8 @@ ANSWERS: dict[str, tuple[type[DatabaseError], str]] = {
 }
 
 
-# A statement that is not there, or needs what is not. After COMMIT it can be the position's alone: a
-# pooler may prepare that one anew behind it, and a function may have gone since it was prepared.
+# A statement that is not there, or needs what is not. Once COMMIT has run it is the position's: a
+# pooler may prepare that anew behind it, and a function may be gone since it was prepared.
 OF_NAMES = frozenset({"26000", "42501", "42883", "42P01", "42P05"})
 
 # Whose messages quote names of the schema and nothing else: the operator needs to know which.

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait tests-on-the-other check-major check-long check-busy check-update check-backups check-monitoring test test-stack bench bench-writes mutants dashboards fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait tests-on-the-other check-major check-long check-busy check-update check-backups check-monitoring check-pooler test test-stack bench bench-writes mutants dashboards fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients 
 
 check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
 	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
+
+check-pooler: $(VENV)/ready  ## POOLER=yes on the real stack: switched beside clients, its alerts (10 min)
+	$(BIN)/python -m pytest tests/stack/test_pooler.py -m "stack and long"
 
 check-monitoring: $(VENV)/ready  ## the long forms: every alert in its turn, planned work, console, traces (40 min)
 	$(BIN)/python -m pytest tests/stack/test_monitoring.py tests/stack/test_turns.py \

@@ -3,8 +3,8 @@
     python -m benchmarks.connections
 
 Each client does as a serverless function does: it logs in, makes a request, goes on with something
-else for a few seconds with its session open, makes another one, and leaves; then another begins. On
 else for a few seconds with its session open, makes another one, and leaves; then another begins.
+On the embedded pair, at the write port, three times: PostgreSQL itself, HAProxy as deployed before
 it, and HAProxy with PgBouncer behind it. Logins are in clear text and without passwords here.
 """
 

@@ -61,7 +61,10 @@ def switch_poolers(replace: Callable[[str], object], *, on: bool) -> None:
     and the proxies when they go. Does nothing where all is as wanted. A stack that is not whole has
     no turns to take: whatever starts it then replaces all at once.
     """
-    now = snapshot.take()
+    try:
+        now = snapshot.take()
+    except StackError:  # nobody can be asked, so nothing runs
+        return
     if not now.whole or not _differ(now, on=on):
         return
     for member in switch_order(now, on=on):

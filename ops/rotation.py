@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops import cluster, operate, sessions, settings
+from ops import cluster, operate, poolers, sessions, settings
 from ops.console import StackError
 from ops.secret_files import PASSWORDS, STATS
 
@@ -75,7 +75,9 @@ def _end_sessions(role: str, server: str, verifier: str) -> int:
         moment = _await_verifier(node, role, verifier)
         # Behind a pooler PostgreSQL's sessions are not its clients'.
         pooled = settings.has_poolers(os.environ) and node in cluster.NODES
-        clients = sessions.end_older_clients(role, moment, partial(_pooler, node)) if pooled else 0
+        clients = (
+            sessions.end_older_clients(role, moment, partial(poolers.ask, node)) if pooled else 0
+        )
         return clients + sessions.end_older(role, moment, partial(_sql, node))
 
     with ThreadPoolExecutor(len(cluster.NODES)) as pool:
@@ -111,10 +113,6 @@ def _verifier(role: str, server: str) -> str:
     node = cluster.find_primary() if server == THE_NODES else server
     query = f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"  # noqa: S608 - our own
     return _sql(node, query).strip() if node else ""
-
-
-def _pooler(node: str, command: str) -> str:
-    return cluster.ask(node, *cluster.POOLER, "--csv", "-c", command)
 
 
 def _sql(node: str, query: str) -> str:

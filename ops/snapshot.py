@@ -6,12 +6,13 @@ Taken from outside, all parts at the same time; a part that does not answer is m
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from ops import certificates, cluster, replication, tokens
+from ops import certificates, cluster, poolers, replication, settings, tokens
 from ops.backups import repository
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Snapshot:
     tokens: str = ""  # what is wrong with the file of tokens
     certificates: list[Certificate] = field(default_factory=list)  # the first to end in front
     backups: repository.Reach | None = None  # None: the stack has no repository
+    poolers: list[poolers.Pooler] = field(default_factory=list)  # none without POOLER=yes
 
     @property
     def updated(self) -> datetime | None:
@@ -201,6 +203,8 @@ def take() -> Snapshot:
         }
         writable = {name: pool.submit(cluster.accepts_writes, name) for name in names}
         full = {name: pool.submit(used, name) for name in names}
+        pooled = names if settings.has_poolers(os.environ) else []
+        looked = [pool.submit(poolers.look, name) for name in pooled]
         accepting = [name for name in names if writable[name].result()]
         senders = pool.submit(_senders, accepting[0]) if accepting else None
         taken = pool.submit(sizes, accepting[0]) if accepting else None
@@ -231,6 +235,7 @@ def take() -> Snapshot:
             tokens=tokens.complaint(tokens.of_stack()),
             certificates=ends.result(),
             backups=saved.result() if saved else None,
+            poolers=[each.result() for each in looked],
         )
 
 

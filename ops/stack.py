@@ -87,7 +87,6 @@ class Stack:
         self._prepare()
         fill(self)
         self._leave_unwanted()
-        rollout.switch_poolers(self.replace, on=settings.has_poolers(self.environment))
         self._start()
         self.host.remove_superseded_images()
         waiting.await_answer()
@@ -276,6 +275,7 @@ class Stack:
 
     def _start(self) -> None:
         """Start the containers and wait until each is healthy, showing each as it gets there."""
+        rollout.switch_poolers(self.replace, on=settings.has_poolers(self.environment))
         scratch.remove(replacement.MEMBER)  # of a restore that was killed: it holds a node's volume
         self._copies_only.write_text("yes\n" if ownership.first_is_lost() else "")
         show = waiting.changes()

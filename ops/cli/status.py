@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from ops import cluster, names, settings, snapshot
+from ops import cluster, names, poolers, settings, snapshot
 from ops.certificates import span
 from ops.cli.plain import Printable, Table, Text, drawn
 from ops.cli.plain import show as put
@@ -54,6 +54,7 @@ def as_data(now: Snapshot) -> dict[str, object]:
         "sizes": now.sizes,
         "certificates": now.certificates,
         "backups": now.backups,
+        "poolers": now.poolers,
         "containers": {each.name: each.condition for each in now.containers},
         "problems": diagnose(now),
     }
@@ -127,6 +128,8 @@ def _others(now: Snapshot) -> Table:
         servers = [each for each in now.servers if each.backend == backend]
         words = _listed(f"{each.name} {each.status}" for each in servers)
         table.add_row(f"backend {backend}", words or "HAProxy does not answer")
+    if now.poolers:
+        table.add_row("poolers", _listed(map(poolers.in_words, now.poolers)))
     if now.sizes is not None:
         table.add_row("data", _sizes(now.sizes))
         table.add_row("WAL kept", f"{in_words(now.sizes.wal)} for standbys")

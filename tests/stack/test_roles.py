@@ -12,8 +12,11 @@ from tests.stack.support import DOCKER_LIMIT, docker, primary
 
 pytestmark = pytest.mark.harmless
 
-ROLES = ("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check")
-DATABASE = {"holdfast_check": "postgres"}
+ROLES = (
+    *("holdfast_app", "holdfast_read", "holdfast_monitoring", "holdfast_check"),
+    "holdfast_pooler",
+)
+DATABASE = {"holdfast_check": "postgres", "holdfast_pooler": "postgres"}
 
 
 def as_role(role: str, sql: str) -> str:

@@ -82,10 +82,12 @@ TURNS: dict[str, tuple[Fault, set[str]]] = {}
 """Each fault by its name, and the alerts that it brings."""
 
 ELSEWHERE = {
+    "PoolerDown": "test_a_pooler_that_does_not_answer_is_told",
+    "PoolerWaiting": "test_clients_that_wait_are_told",
     "VirtualIPHeldTwice": "test_two_holders_are_told",
     "Watchdog": "test_what_is_away_is_told_and_told_to_be_over",
 }
-"""What a test of test_monitoring.py brings."""
+"""What a test of test_monitoring.py brings, or of test_pooler.py."""
 
 REQUEST = b"GET /api/users?limit=1 HTTP/1.1\r\nHost: app1\r\n\r\n"
 HELD_MOST = 2000

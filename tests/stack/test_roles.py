@@ -86,6 +86,10 @@ def test_all_that_a_role_may_execute_is_known(role: str) -> None:
         ("holdfast_read", "temp_file_limit", "256MB"),
         ("holdfast_monitoring", "statement_timeout", "30s"),
         ("holdfast_check", "transaction_timeout", "2s"),
+        ("holdfast_pooler", "transaction_timeout", "2s"),
+        # Through a pooler the service cannot say these as it logs in.
+        ("holdfast_app", "statement_timeout", "5s"),
+        ("holdfast_read", "default_transaction_read_only", "on"),
     ],
 )
 def test_what_a_role_takes_is_bounded(role: str, setting: str, value: str) -> None:

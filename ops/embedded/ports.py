@@ -90,7 +90,7 @@ def _own_ports() -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Ports:
-    """Loopback ports: four of HAProxy, two of each: services behind it, nodes, poolers."""
+    """Loopback ports: four of HAProxy, two of the services behind it, two of the nodes."""
 
     http: int = field(default_factory=stack_port)
     write: int = field(default_factory=stack_port)
@@ -100,15 +100,13 @@ class Ports:
     app2: int = field(default_factory=stack_port)
     postgres1: int = field(default_factory=stack_port)
     postgres2: int = field(default_factory=stack_port)
-    pooler1: int = field(default_factory=stack_port)
-    pooler2: int = field(default_factory=stack_port)
 
     def by_name(self) -> dict[str, int]:
         """Each port under its name."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
-    def haproxy_variables(self, *, pooler: bool = False) -> dict[str, str]:
-        """Make the environment that haproxy.cfg takes; with a pooler on each node, or without."""
+    def haproxy_variables(self) -> dict[str, str]:
+        """Make the environment that haproxy.cfg takes."""
         here = {name: f"127.0.0.1:{port}" for name, port in self.by_name().items()}
         return {
             "BIND_HTTP": here["http"],
@@ -117,13 +115,20 @@ class Ports:
             "BIND_STATS": here["stats"],
             "APP1_ADDRESS": here["app1"],
             "APP2_ADDRESS": here["app2"],
-            "POSTGRES1_ADDRESS": here["pooler1" if pooler else "postgres1"],
-            "POSTGRES2_ADDRESS": here["pooler2" if pooler else "postgres2"],
-            "POSTGRES1_CHECK_PORT": str(self.postgres1),
-            "POSTGRES2_CHECK_PORT": str(self.postgres2),
+            "POSTGRES1_ADDRESS": here["postgres1"],
+            "POSTGRES2_ADDRESS": here["postgres2"],
             "POSTGRES3_ADDRESS": NOBODY_LISTENS,
             "EDGE_ADDRESS": GUESTS,
             "DNS_SERVER": NOBODY_LISTENS,
+        }
+
+    def pooled_variables(self, first: int, second: int) -> dict[str, str]:
+        """Make what is another where poolers are on the nodes, at these ports."""
+        return {
+            "POSTGRES1_ADDRESS": f"127.0.0.1:{first}",
+            "POSTGRES2_ADDRESS": f"127.0.0.1:{second}",
+            "POSTGRES1_CHECK_PORT": str(self.postgres1),
+            "POSTGRES2_CHECK_PORT": str(self.postgres2),
         }
 
     def require_free(self, *names: str) -> None:

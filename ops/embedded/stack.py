@@ -12,7 +12,7 @@ from ops.embedded.leftovers import Claim
 from ops.embedded.majors import chosen
 from ops.embedded.pair import APP, DATABASE, READ, Pair
 from ops.embedded.pooler import PgBouncer
-from ops.embedded.ports import Ports
+from ops.embedded.ports import Ports, stack_port
 from ops.embedded.postgres import Node
 from ops.embedded.processes import EmbeddedError
 from ops.embedded.unprivileged import Account, reachable_copy, reachable_directory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ops.embedded.processes import Process
 
 # The services listen on the other two.
-OWN_PORTS = ("http", "write", "read", "stats", "postgres1", "postgres2", "pooler1", "pooler2")
+OWN_PORTS = ("http", "write", "read", "stats", "postgres1", "postgres2")
 
 
 class EmbeddedStack(Pair):
@@ -51,6 +51,7 @@ class EmbeddedStack(Pair):
         """
         self.major = major or chosen()
         self.ports = ports or Ports()
+        poolers = (stack_port(), stack_port()) if pooler else ()
         self._account = Account.unprivileged()
         self._durable = durable
         directory = reachable_directory(directory, self._account)
@@ -65,13 +66,12 @@ class EmbeddedStack(Pair):
             directory,
             reachable_copy(proxy, directory, self._account),
             self._account,
-            self.ports.haproxy_variables(pooler=pooler),
+            self.ports.haproxy_variables()
+            | (self.ports.pooled_variables(*poolers) if poolers else {}),
         )
-        if pooler:
-            beside = ((1, self.ports.pooler1), (2, self.ports.pooler2))
-            for node, (number, port) in zip(self.nodes, beside, strict=True):
-                name = f"pooler{number}"
-                node.pooler = PgBouncer(name, port, node.port, directory, self._account)
+        for number, (node, port) in enumerate(zip(self.nodes, poolers, strict=False), 1):
+            name = f"pooler{number}"
+            node.pooler = PgBouncer(name, port, node.port, directory, self._account)
         self._attached: list[Process] = []
         self._claim: Claim | None = None
 

@@ -83,7 +83,7 @@ class Session(asyncpg.Connection):
         """Prepare a statement, and keep it. Raises what the driver does."""
         if not self.statements:
             self.plans = Plans.stale
-        statement = await self.prepare(sql + " " * self.plans)
+        statement = await self.prepare(sql.ljust(len(sql) + self.plans))
         if len(self.statements) >= STATEMENTS_MOST:
             del self.statements[next(iter(self.statements))]
         self.statements[sql] = statement

@@ -38,7 +38,7 @@ CLIENTS_OF = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND da
 # What asyncpg leaves behind when connecting is given up in the turn in which TCP connects.
 DRIVERS_OWN = "unexpected connection_lost() call"
 _numbers = itertools.count(1)
-_unused: list[str] = []
+_unused: dict[Path, list[str]] = {}  # of each stack
 
 
 def alembic(
@@ -72,15 +72,16 @@ def temporary_database(stack: EmbeddedStack, template: str) -> Iterator[str]:
 
     It is dropped by the next call: at the end of a test the stack may still be broken.
     """
-    while _unused:
-        stack.primary.sql(f"DROP DATABASE {_unused.pop()} WITH (FORCE)")
+    unused = _unused.setdefault(stack.directory, [])
+    while unused:
+        stack.primary.sql(f"DROP DATABASE {unused.pop()} WITH (FORCE)")
     name = f"test_{next(_numbers)}"
     stack.primary.sql(
         f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY file_copy"
     )
     stack.wait_replayed()
     yield name
-    _unused.append(name)
+    unused.append(name)
 
 
 @asynccontextmanager

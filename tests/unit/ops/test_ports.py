@@ -15,6 +15,7 @@ from ops.embedded.ports import GUESTS, PORTS
 ROOT = Path(__file__).parents[3]
 # Those that are no address; HAProxy has a default for each.
 NO_ADDRESS = {"LOG_LEVEL", "MAXCONN", "PG_CLEAR_TEXT", "STATS_SOCKET"}
+NO_ADDRESS |= {"PG_PLACES", "PG_GUEST_PLACES"}
 
 
 def test_every_variable_of_the_configuration_is_given() -> None:

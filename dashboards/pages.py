@@ -21,6 +21,9 @@ EMPTY_WHILE_WELL = {
     ("Pools and exactly-once", "Retries"): "no attempt failed",
     ("Pools and exactly-once", "Units of work given up"): "none ran out of time",
     ("Pools and exactly-once", "Failures of the database"): "there was none",
+    ("Pools and exactly-once", "Clients of PgBouncer"): "there are no poolers",
+    ("Pools and exactly-once", "PostgreSQL's sessions of PgBouncer"): "there are no poolers",
+    ("Pools and exactly-once", "Longest wait at PgBouncer"): "there are no poolers",
 } | {(page.title, event.title): "nothing happened" for page in PAGES for event in page.events}
 """Panels and events that may have no series while all is well, by dashboard and title: why.
 

@@ -221,10 +221,53 @@ ONCE = Row(
     ),
 )
 
+POOLED = 'job="pooler", database="holdfast"'
+ROLE = "{{instance}} {{user}}"
+
+
+def pooled(name: str) -> str:
+    """Return a number of the nodes' PgBouncers, by node and role."""
+    return f"sum by (instance, user) (pgbouncer_pools_{name}{{{POOLED}}})"
+
+
+POOLERS = Row(
+    "PgBouncer on the data nodes (POOLER=yes)",
+    (
+        Panel(
+            "Clients of PgBouncer",
+            "Clients that have a session of PostgreSQL, or need none now, and those that wait.",
+            "none",
+            (
+                Query(pooled("client_active_connections"), ROLE),
+                Query(pooled("client_waiting_connections"), f"{ROLE} waiting"),
+            ),
+            kind="steps",
+        ),
+        Panel(
+            "PostgreSQL's sessions of PgBouncer",
+            "At work, and idle. At 20 of a role its next client waits.",
+            "none",
+            (
+                Query(pooled("server_active_connections"), ROLE),
+                Query(pooled("server_idle_connections"), f"{ROLE} idle"),
+            ),
+            kind="steps",
+        ),
+        Panel(
+            "Longest wait at PgBouncer",
+            "How long the first in the queue has waited. At 3 s it is sent away. The line is the"
+            " alert's.",
+            "s",
+            (Query(pooled("client_maxwait_seconds"), ROLE),),
+            steps=((None, GREEN), (number("POOLER_WAIT_MOST"), RED)),
+        ),
+    ),
+)
+
 PAGE = Dashboard(
     "pools",
     "Pools and exactly-once",
     "Who waits for connections, what was repeated, and what idempotency keys were good for.",
-    (POOLS, HELD, ATTEMPTS, ONCE),
+    (POOLS, HELD, ATTEMPTS, ONCE, POOLERS),
     instances="app",
 )

@@ -103,6 +103,9 @@ class Stack:
         if not self.host.engine_answers():
             raise StackError(f"The stack is not running; `{names.command('make up')}`, then this.")
         ownership.require(self.root)
+        if settings.has_poolers(settings.read(self.root)) != settings.has_poolers(self.environment):
+            up = names.command("make up")
+            raise StackError(f"POOLER is another than it was: `{up}` switches it; then this.")
         self.host.update_compose()
         self._prepare(moment())
         rollout.roll(self.replace)

@@ -218,6 +218,18 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
     assert order == ["Building images", "Stopping an old one", "released", "shut", without]
 
 
+def test_an_update_switches_no_poolers(
+    two: tuple[Stack, Stack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It replaces proxies before nodes: they would send clients to where nobody listens yet."""
+    first, _ = two
+    monkeypatch.setattr(first.host, "engine_answers", lambda: True)
+    monkeypatch.setattr(ownership, "require", lambda *_: None)
+    monkeypatch.setitem(first.environment, "POOLER", "yes")
+    with pytest.raises(StackError, match="switches it"):
+        first.update()
+
+
 @pytest.mark.parametrize(
     ("there", "lost"),
     [

@@ -204,10 +204,10 @@ class Database:
         return None
 
     async def end_reading(self, link: Link, error: BaseException | None) -> None:
-        """End a reader's loan, and the transaction that a pooler made necessary."""
+        """End the transaction that a pooler made necessary, and its reader's loan."""
         try:
             # Nothing may be awaited in a generator's end: its session closes as it is taken back.
-            if link.pinned and not isinstance(error, GeneratorExit):
+            if not isinstance(error, GeneratorExit):
                 await (link.end_read() if error is None else link.roll_back())
         except BaseException as lost:
             self.return_reader(link, lost)
@@ -283,6 +283,9 @@ class _Reading:
         trace: TracebackType | None,
     ) -> None:
         if self._reader is not None:
-            await self._database.end_reading(self._reader, error)
+            if self._reader.pinned:
+                await self._database.end_reading(self._reader, error)
+            else:
+                self._database.return_reader(self._reader, error)
         else:
             await self._fallback.__aexit__(kind, error, trace)

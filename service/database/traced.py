@@ -15,6 +15,7 @@ from service.database.commit import (
     CLAIM,
     POSITION,
     RECORD,
+    UNREPLICATED_AHEAD,
     UNTIMED,
     UNTIMED_AHEAD,
 )
@@ -30,6 +31,8 @@ from service.database.tracing import Tracer
 T = TypeVar("T")
 
 COMMIT_TEXT = f"COMMIT; {POSITION}"
+ALONE = {BEGIN_AHEAD: BEGIN, UNREPLICATED_AHEAD: BEGIN, BEGIN_READ_AHEAD: BEGIN_READ}
+"""What goes ahead and claims no key, and how a transaction begins by it."""
 
 
 class TracedLink(Link):
@@ -77,7 +80,7 @@ class TracedLink(Link):
             return (UNTIMED if (ahead or b"").startswith(UNTIMED_AHEAD) else RECORD,)
         if ahead is not None or not self._ahead:
             return ()
-        alone = {BEGIN_AHEAD: BEGIN, BEGIN_READ_AHEAD: BEGIN_READ}.get(self._ahead)
+        alone = ALONE.get(self._ahead)
         return (BEGIN, CLAIM) if alone is None else (alone,)
 
 

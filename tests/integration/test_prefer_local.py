@@ -35,7 +35,7 @@ async def test_it_does_not_wait_and_others_do(
     """Beside a standby that takes nothing; its answer says what that costs."""
     stack = disturbed_stack
     async with running_service(
-        database, stack.primary.port, stack.standby.port, local_durability="yes"
+        database, stack.primary.serving_port, stack.standby.serving_port, local_durability="yes"
     ) as service:
         with stopped(stack.primary, "walsender"):
             answer = await create(service, "hasty", **LOCAL)
@@ -60,7 +60,11 @@ async def test_a_session_is_as_before_afterwards(
     stack = disturbed_stack
     one = {"db_write_pool_min": 1, "db_write_pool_max": 1, "workers": 1}
     async with running_service(
-        database, stack.primary.port, stack.standby.port, local_durability="yes", **one
+        database,
+        stack.primary.serving_port,
+        stack.standby.serving_port,
+        local_durability="yes",
+        **one,
     ) as service:
         assert (await create(service, "first", **LOCAL)).headers[MARK] == "local"
         with stopped(stack.primary, "walsender"):
@@ -77,9 +81,9 @@ async def test_it_is_applied_once(
     """And does not wait either in the attempt after a lost answer."""
     stack = disturbed_stack
     async with (
-        FaultProxy(stack.primary.port) as proxy,
+        FaultProxy(stack.primary.serving_port) as proxy,
         running_service(
-            database, proxy.port, stack.standby.port, local_durability="yes"
+            database, proxy.port, stack.standby.serving_port, local_durability="yes"
         ) as service,
     ):
         proxy.trap(b"COMMIT", fault)
@@ -96,7 +100,9 @@ async def test_where_it_is_not_allowed_nothing_changes(
 ) -> None:
     """RFC 7240 lets a server ignore a preference, and this one says that it did."""
     stack = disturbed_stack
-    async with running_service(database, stack.primary.port, stack.standby.port) as service:
+    async with running_service(
+        database, stack.primary.serving_port, stack.standby.serving_port
+    ) as service:
         with stopped(stack.primary, "walsender"):
             waits = asyncio.create_task(create(service, "patient", **LOCAL))
             await waiting_backend(onlooker, "SyncRep")
@@ -109,7 +115,7 @@ async def test_both_preferences_are_followed(disturbed_stack: EmbeddedStack, dat
     """In one field, or in two."""
     stack = disturbed_stack
     async with running_service(
-        database, stack.primary.port, stack.standby.port, local_durability="yes"
+        database, stack.primary.serving_port, stack.standby.serving_port, local_durability="yes"
     ) as service:
         answer = await create(
             service, "both", Prefer='Consistency-Cookie, durability = "local"; why=haste'

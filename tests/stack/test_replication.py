@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ops import cluster, operate, replication, settings
+from ops import cluster, operate, replication, settings, snapshot
 from tests.stack.support import (
     REDUNDANT_LIMIT,
     RESUME_LIMIT,
     ROOT,
     Writer,
     create_user,
-    is_redundant,
     kill,
     other,
     primary,
@@ -68,7 +67,7 @@ def test_who_was_away_as_it_changed_follows_and_leads_by_it() -> None:
     change(replication.ASYNC)
     assert settings.read(ROOT)["REPLICATION"] == replication.ASYNC
     start(standby)
-    wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
+    wait_until("a standby in sync", REDUNDANT_LIMIT, lambda: snapshot.take().redundant)
     wait_until("its following", RESUME_LIMIT, lambda: replication.now(standby) == replication.ASYNC)
     assert operate.switchover() == standby
     answer = create_user("led")

@@ -87,7 +87,7 @@ def test_a_drill(name: str, tmp_path: Path) -> None:
     print(drill)
     assert drill.problems == []
     assert drill.judged.findings == []
-    assert drill.judged.lost_as_warned == ()
+    assert drill.judged.lost_as_warned == 0
     assert drill.measured[0].failed == {"plain": 0, "careful": 0}
 
 

@@ -45,6 +45,10 @@ STOP_LIMIT = 240.0
 """Seconds for stopping everything: requests that are held end first, and a primary hands over."""
 
 
+MADE_OF = '{{index .Config.Labels "com.docker.compose.config-hash"}} {{.Image}} {{.Config.Image}}'
+"""Asks a container what Compose made it of."""
+
+
 class Stack:
     """The containers of deploy/compose/compose.yaml."""
 
@@ -113,9 +117,30 @@ class Stack:
         say(f"Everything runs with the packages of now. It took {time.monotonic() - begun:.0f} s.")
 
     def replace(self, member: str) -> None:
-        """Make a member's container anew if its image, or what it is told, is another now."""
-        title = f"Replacing {names.container(member)}"
-        self._compose(title, "up", "--detach", "--no-deps", member, limit=STOP_LIMIT)
+        """Make a member's container anew if its image, or what it is told, is another now.
+
+        With whom it depends on, and these as they are: of a container that was made without them
+        (`--no-deps`) Compose believes at the next `up` that it is told something else, and makes it
+        anew, all such at once.
+        """
+        container = names.container(member)
+        if any(each.name == member for each in cluster.containers()):
+            if self._is_as_told(member):
+                return
+            cluster.docker("stop", container, limit=STOP_LIMIT)
+            cluster.docker("rm", container)
+        title = f"Replacing {container}"
+        self._compose(title, "up", "--detach", "--no-recreate", member, limit=STOP_LIMIT)
+
+    def _is_as_told(self, member: str) -> bool:
+        """Tell whether Compose would leave a member's container as it is."""
+        wanted = subprocess.run(
+            self._command("config", "--hash", member),
+            env=self.environment, capture_output=True, text=True, check=False, timeout=STOP_LIMIT,
+        )  # fmt: skip
+        made = cluster.docker("inspect", "--format", MADE_OF, names.container(member)).split()
+        image = cluster.docker("image", "inspect", "--format", "{{.Id}}", made[2]).strip()
+        return made[:2] == [*wanted.stdout.split()[1:], image]
 
     def create(self, *members: str) -> None:
         """Make members' containers and volumes, and start nothing."""

@@ -77,7 +77,7 @@ tests-that-wait: $(VENV)/ready
 # The short form of the matrix: what the server's version touches most, on the major release that the others do not
 # run on. Begins when the first of the two above has ended.
 OTHER := $(if $(filter 18,$(PG_MAJOR)),17,18)
-SENSITIVE := $(patsubst %,tests/integration/test_%.py,majors stack_sql commit keyed_writes audit durability cancellation)
+SENSITIVE := $(patsubst %,tests/integration/test_%.py,majors stack_sql commit keyed_writes audit)
 tests-on-the-other: $(VENV)/ready
 	PG_MAJOR=$(OTHER) $(BIN)/python -m pytest $(SENSITIVE)
 

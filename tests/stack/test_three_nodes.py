@@ -80,7 +80,9 @@ def test_reads_are_spread_over_all() -> None:
 
 
 @pytest.mark.usefixtures("three")
-@pytest.mark.parametrize("name", ["primary-killed", "standby-killed"])
+@pytest.mark.parametrize(
+    "name", ["primary-killed", pytest.param("standby-killed", marks=pytest.mark.long)]
+)
 def test_a_drill(name: str, tmp_path: Path) -> None:
     """What two nodes keep, three keep; and a copy of each commit in addition."""
     drill = run_one(FAULTS[name], Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)

@@ -230,7 +230,7 @@ def check() -> None:
     bind_address()
     for name, allowed in CHOICES.items():
         value = os.environ.get(name)
-        if value is not None and value not in allowed:
+        if value and value not in allowed:
             raise StackError(f"{name} is '{value}'; it must be {' or '.join(allowed)}")
     check_numbers()
 

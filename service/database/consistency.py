@@ -151,7 +151,7 @@ async def confirm_history(link: Link, token: ConsistencyToken) -> None:
 async def _where(link: Link) -> Position:
     row = await link.fetchrow(WHERE)
     assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-    link.session.pooled = row["pid"] != link.session.get_server_pid()
+    link.session.pooled = row["pid"] != link.session.server_pid
     return position_of(row["segment"], row["lsn"], row["history"])
 
 

@@ -52,13 +52,17 @@ class Plans:
 class Session(asyncpg.Connection):
     """A connection that keeps its statements, and knows when it is due for replacement."""
 
-    __slots__ = ("expires_at", "generation", "local", "plans", "pooled", "statements", "transport")
+    __slots__ = (
+        *("expires_at", "generation", "local", "plans", "pooled", "server_pid", "statements"),
+        "transport",
+    )
 
     expires_at: float  # monotonic seconds; `connect` sets it
     generation: int  # the pool's, when this was opened; the pool sets it
     local: bool  # the server has said since `Link.commit` reset it: that commit is local
     plans: int  # of Plans.stale, when its statements were prepared
     pooled: bool  # known not to have a session of the server to itself: there is a pooler between
+    server_pid: int  # that the server told at the login; `connect` sets it
     statements: dict[str, PreparedStatement]  # by their text
 
     def __init__(
@@ -150,6 +154,7 @@ async def connect(
     except Exception as error:  # the driver raises more than it says
         raise translate(error, Phase.CONNECT) from error
     try:
+        session.server_pid = session.get_server_pid()
         notice_silence(session.transport_socket, options.tcp_timeout)
         session.add_log_listener(session.hear)
         session.add_termination_listener(_forget)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.database import ConsistencyToken, consistency
+from service.database.consistency import WHERE
+from service.database.link import Link
 from service.errors import ConnectionLost
 from tests.integration.scenarios import replay_paused
 from tests.integration.service_client import running_service
@@ -281,6 +283,26 @@ async def test_an_unusable_cookie_is_taken_back(service: Service) -> None:
     assert response.status_code == 400
     assert 'consistency_token=""' in response.headers["Set-Cookie"]
     assert "Max-Age=0" in response.headers["Set-Cookie"]
+
+
+async def test_a_session_that_ends_with_its_answer_is_a_lost_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bound fires, or the pool lets go of it, just as the reader has said where it is."""
+    created = await service.create("ended")
+    asked, ended = Link.fetchrow, []
+
+    async def fetchrow(link: Link, sql: str, *args: object) -> object:
+        row = await asked(link, sql, *args)
+        if sql == WHERE and not ended:
+            ended.append(link)
+            link.session.drop()
+        return row
+
+    monkeypatch.setattr(Link, "fetchrow", fetchrow)
+    response = await read(service, created.headers["Location"], created.headers[TOKEN])
+    assert ended
+    assert response.status_code == 200, response.text
 
 
 async def test_without_a_reader_the_primary_answers(

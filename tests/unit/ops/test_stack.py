@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops import firewall, legacy, ownership, preflight, removal, settings, waiting
+from ops import firewall, legacy, nodes, ownership, preflight, removal, settings, waiting
 from ops.__main__ import VERBS, main
 from ops.console import StackError
 from ops.host import Host, _end
@@ -210,12 +210,13 @@ def test_neighbours_are_kept_out_while_a_stack_is_brought_to_a_new_version(
 
     monkeypatch.setitem(first.environment, "MONITORING", "no")
     monkeypatch.setattr(removal, "leave", lambda member, *_: order.append(f"without {member}"))
+    monkeypatch.setattr(nodes, "leave", lambda: order.append("without a third node"))
     monkeypatch.setattr(first, "_start", _far_enough)
     with pytest.raises(StackError, match="far enough"):
         first.up()
     # What is ill and not wanted any more is not waited for.
-    without = "without monitoring"
-    assert order == ["Building images", "Stopping an old one", "released", "shut", without]
+    without = ["without monitoring", "without a third node"]
+    assert order == ["Building images", "Stopping an old one", "released", "shut", *without]
 
 
 def test_an_update_switches_no_poolers(

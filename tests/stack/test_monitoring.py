@@ -274,11 +274,17 @@ def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
         docker("start", cluster.WATCHER)
     answers = 'holdfast_node_answer{job="proxy", instance="haproxy1", answer="writable"} == 1'
 
-    def asked() -> bool:
+    def ready() -> bool:
         try:
-            return bool(watched.query(f"timestamp({answers}) > {time.time() - 10}"))
+            return watched.client.get(f"{PROMETHEUS}/-/ready").status_code == httpx.codes.OK
         except httpx.TransportError:  # it does not listen yet
             return False
+
+    wait_until("Prometheus", SCRAPED_LIMIT, ready)
+    of_now = f"timestamp({answers}) > {{}}"
+
+    def asked() -> bool:
+        return bool(watched.query(of_now.format(time.time() - 10)))
 
     wait_until("an answer of now", SCRAPED_LIMIT, asked)
     assert [each["metric"]["node"] for each in watched.query(answers)] == [primary()]

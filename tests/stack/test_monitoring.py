@@ -281,10 +281,9 @@ def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
             return False
 
     wait_until("Prometheus", SCRAPED_LIMIT, ready)
-    of_now = f"timestamp({answers}) > {{}}"
 
     def asked() -> bool:
-        return bool(watched.query(of_now.format(time.time() - 10)))
+        return bool(watched.query(f"timestamp({answers}) > {time.time() - 10}"))
 
     wait_until("an answer of now", SCRAPED_LIMIT, asked)
     assert [each["metric"]["node"] for each in watched.query(answers)] == [primary()]

@@ -273,7 +273,7 @@ def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
     finally:
         docker("start", cluster.WATCHER)
     begun = time.time()
-    answers = 'holdfast_node_answer{job="proxy", instance="haproxy1", answer="writable"} == 1'
+    answer = 'holdfast_node_answer{job="proxy", instance="haproxy1", answer="writable"}'
 
     def ready() -> bool:
         try:
@@ -284,10 +284,11 @@ def test_what_was_true_before_a_gap_does_not_count(watched: Watched) -> None:
     wait_until("Prometheus", SCRAPED_LIMIT, ready)
 
     def asked() -> bool:
-        return bool(watched.query(f"timestamp({answers}) > {begun}"))
+        return bool(watched.query(f"timestamp({answer}) > {begun}"))
 
     wait_until("an answer of now", SCRAPED_LIMIT, asked)
-    assert [each["metric"]["node"] for each in watched.query(answers)] == [primary()]
+    writable = watched.query(f"{answer} == 1")
+    assert [each["metric"]["node"] for each in writable] == [primary()]
     states = "count by (node) (holdfast_monitor_node_state) != 1"
     wait_until("one state for each", SCRAPED_LIMIT * 2, lambda: not watched.query(states))
     wait_until("all targets", SCRAPED_LIMIT, lambda: not watched.down())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops.drills.controls import CONTROLS, Control
-from ops.drills.faults import BRIEF, FAULTS, LONG, LOSSY, REBUILT
+from ops.drills.faults import BRIEF, FAULTS, LONG, LOSSY, REBUILT, STALL
 from ops.drills.runner import run_one
 from ops.load.plan import Plan
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 WRITES, READS = 20.0, 40.0
 """Requests a second, all clients: what a machine with little to spare can do beside the stack."""
 
+STALL_HERE = 1.0
+"""Seconds of a stall beside other work: the 1.6 s to a failover begin with the last answer before
+it, and a busy machine is late by more than the 0.1 s that STALL leaves."""
+
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_drill(name: str, tmp_path: Path) -> None:
@@ -31,6 +35,8 @@ def test_a_drill(name: str, tmp_path: Path) -> None:
         fault = replace(fault, hold=BRIEF)
     elif fault.hold == LOSSY:
         fault = replace(fault, hold=LONG)
+    elif fault.hold == STALL:
+        fault = replace(fault, hold=STALL_HERE)
     drill = run_one(fault, Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)
     print(drill)
     assert drill.problems == []

@@ -18,6 +18,7 @@ from tests.stack.support import (
     kill,
     log_of,
     make,
+    other,
     primary,
     sql,
     start,
@@ -101,6 +102,35 @@ def test_a_node_that_returns_damaged_copies_the_primary() -> None:
     docker("exec", old, "rm", "-rf", ASIDE)
 
 
+def test_where_a_rewind_fails_the_copy_does_not_wait() -> None:
+    """What pg_rewind stumbles over: one name, a file there and a directory here. So all is copied.
+
+    The primary has thousands of pages to write first, ten a second if nobody is in a hurry.
+    """
+    old, stray = primary(), "/var/lib/postgresql/data/stray"
+    new = other(old)
+    docker("exec", old, "mkdir", stray)
+    docker("exec", new, "touch", stray)
+    _set(new, "primary_conninfo = ''")  # so that the other one has something to be rewound
+    _psql(old, "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, '', '')")
+    kill(old)
+    wait_until("a new primary", RESUME_LIMIT, lambda: primary() == new)
+    _set(new, "primary_conninfo", verb="RESET")
+    write = "CREATE TABLE stray (n int); INSERT INTO stray SELECT generate_series(1, 1000000)"
+    _psql(new, write)
+    start(old)
+    wait_until(f"{old} in sync", REDUNDANT_LIMIT, is_redundant)
+    docker("exec", old, "test", "-f", stray)
+    for node in (old, new):
+        docker("exec", node, "rm", stray)
+    _psql(new, "DROP TABLE stray")
+
+
+def _psql(node: str, *commands: str) -> None:
+    each = (word for command in commands for word in ("-c", command))
+    docker("exec", node, "psql", "-d", "postgres", "-qAt", *each)
+
+
 @pytest.fixture
 def little_wal() -> Iterator[str]:
     """A primary that keeps next to nothing for a standby that is away."""
@@ -111,9 +141,8 @@ def little_wal() -> Iterator[str]:
 
 
 def _set(node: str, *settings: str, verb: str = "SET") -> None:
-    words = [f"ALTER SYSTEM {verb} {one}" for one in settings] + ["SELECT pg_reload_conf()"]
-    commands = [part for word in words for part in ("-c", word)]
-    docker("exec", node, "psql", "-d", "postgres", "-qAt", *commands)
+    words = [f"ALTER SYSTEM {verb} {one}" for one in settings]
+    _psql(node, *words, "SELECT pg_reload_conf()")
 
 
 def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) -> None:
@@ -123,7 +152,7 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
     wait_until("writes without it", RESUME_LIMIT, lambda: sql("SELECT 1"))
     for _ in range(6):  # each switch leaves a segment of 16 MB behind
         fill = "SELECT pg_logical_emit_message(false, '', repeat('x', 9999)), pg_switch_wal()"
-        docker("exec", little_wal, "psql", "-d", "postgres", "-qAt", "-c", fill, "-c", "CHECKPOINT")
+        _psql(little_wal, fill, "CHECKPOINT")
     status = "SELECT wal_status FROM pg_replication_slots"
     asked = ("psql", "-d", "postgres", "-qAt", "-c", status)
     wait_until(
@@ -144,8 +173,8 @@ def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
     held back while a copy of it goes on.
     """
     left_behind = next(one.name for one in snapshot.take().nodes if one.name != primary())
-    other = primary()
-    docker("exec", other, "psql", "-d", "postgres", "-qAt", "-c", "SELECT pg_switch_wal()")
+    leader = primary()
+    _psql(leader, "SELECT pg_switch_wal()")
     wait_until(f"{left_behind} to have that", RESUME_LIMIT, is_redundant)
     with Writer() as writer:
         writer.await_writes()  # into the segment: who begins with one asks for the newest
@@ -155,6 +184,6 @@ def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
         volume.unbound(left_behind, docker)
         await_copy(left_behind, "PostgreSQL cannot follow the primary")
         wait_until(f"{left_behind} in sync", REDUNDANT_LIMIT, is_redundant)
-        assert primary() == other
+        assert primary() == leader
     assert writer.lost() == set()
     docker("exec", left_behind, "rm", "-rf", ASIDE)

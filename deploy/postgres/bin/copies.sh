@@ -15,6 +15,20 @@ copies_now() {
     return 1
 }
 
+# pg_basebackup waits for a checkpoint that the primary spreads over minutes, and pg_autoctl 2.2 asks for no other: also
+# where it copies because pg_rewind failed. One that is asked for outright ends that. The replication role may
+# (pg_checkpoint), and sees its own sessions.
+hurry_copies() {
+    while pause 1; do
+        ! copies_now || psql "$nodes target_session_attrs=read-write connect_timeout=2" --no-psqlrc -qAt <<'SQL' || true
+SELECT count(*) > 0 AS waits FROM pg_stat_progress_basebackup WHERE phase = 'waiting for checkpoint to finish' \gset
+\if :waits
+CHECKPOINT;
+\endif
+SQL
+    done 2>/dev/null
+}
+
 # A copy takes the place of what is here, so another node has to accept writes, and the monitor has to want this one as
 # its standby. Who is primary, or may become it, keeps what it has; who is demoted has been stopped for that.
 is_wanted() { [ -n "$(of_this_node goalstate "AND goalstate IN ('catchingup', 'secondary', 'wait_standby')")" ]; }

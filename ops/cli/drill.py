@@ -6,7 +6,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from ops import cluster
 from ops.cli import packages
@@ -14,9 +14,12 @@ from ops.cli.output import Json, print_json, reported
 from ops.cli.plain import Table, drawn, show
 from ops.cli.verbs import Argument, Option
 from ops.console import StackError, agree
-from ops.drills.faults import FAULTS, Fault
+from ops.drills.three import EVERY, OF_THREE, drills
 from ops.drills.ways import WAYS
 from ops.load.plan import Plan
+
+if TYPE_CHECKING:
+    from ops.drills.faults import Fault
 
 WORDS = {
     "list": "name the drills",
@@ -59,6 +62,12 @@ def drill(
             _list(as_json=as_json)
             return
         names = named(what)
+        nodes = sum(each.name in cluster.NODES for each in cluster.containers())
+        there = drills(nodes)
+        if what == ["all"]:
+            names = list(there)
+        if lacking := [name for name in names if name in EVERY and name not in there]:
+            raise StackError(f"{lacking[0]} needs three data nodes: NODES=3 make up")
         packages.need(sys.argv[1:])
         from ops.cli import drilled  # noqa: PLC0415 - its packages are there only now
 
@@ -69,14 +78,14 @@ def drill(
             return
         kept = drilled.Kept(keep, markdown)
         if what == ["random"]:
-            drilled.soaked(plan, minutes, seed, kept, as_json=as_json)
+            drilled.soaked(plan, (minutes, seed, nodes), kept, as_json=as_json)
         elif what == ["recoveries"] or set(names) & set(WAYS):
             from ops.cli import recovered  # noqa: PLC0415 - as above
 
             agree(DATA, "Say so with YES=1, on a stack whose data are nobody's.")
             recovered.each(names or list(WAYS), plan, kept, as_json=as_json)
         else:
-            faults = [_lasting(FAULTS[name], hold) for name in names]
+            faults = [_lasting(there[name], hold) for name in names]
             drilled.each(faults, plan, runs, kept, as_json=as_json)
 
 
@@ -92,7 +101,9 @@ def _table() -> Table:
 
 
 def _there_are() -> dict[str, str]:
-    return {name: fault.summary for name, fault in FAULTS.items()} | WAYS
+    three = dict.fromkeys(OF_THREE, " Needs three data nodes.")
+    summaries = {name: fault.summary + three.get(name, "") for name, fault in EVERY.items()}
+    return summaries | WAYS
 
 
 def _epilog() -> str:
@@ -110,9 +121,7 @@ def _list(*, as_json: bool) -> None:
 
 
 def named(what: list[str]) -> list[str]:
-    """Return the drills that were asked for. Raises StackError for what there is not."""
-    if what == ["all"]:
-        return list(FAULTS)
+    """Return the drills that are named, none for a word. Raises StackError for unknown ones."""
     if len(what) == 1 and what[0] in WORDS:
         return []
     for name in what:

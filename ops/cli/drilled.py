@@ -117,8 +117,9 @@ def each(faults: Sequence[Fault], plan: Plan, runs: int, kept: Kept, *, as_json:
     _told(drills, not_run, lacks, kept, as_json=as_json)
 
 
-def soaked(plan: Plan, minutes: float, seed: int | None, kept: Kept, *, as_json: bool) -> None:
-    """Run drills that a seed draws, under one load."""
+def soaked(plan: Plan, how: tuple[float, int | None, int], kept: Kept, *, as_json: bool) -> None:
+    """Run drills that a seed draws, under one load; `how`: minutes, seed, number of data nodes."""
+    minutes, seed, nodes = how
     lacks = _measured(as_json=as_json)
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     if not as_json:
@@ -128,7 +129,7 @@ def soaked(plan: Plan, minutes: float, seed: int | None, kept: Kept, *, as_json:
         if not as_json:
             show(line)
 
-    soak = runner.Soak(minutes, seed, lacks)
+    soak = runner.Soak(minutes, seed, lacks, nodes)
     done = runner.run_random(plan, soak, kept.new(f"random-{seed}"), tell)
     if not as_json:
         _tell(done)

@@ -6,8 +6,6 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-from ops.drills.faults import FAULTS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -66,13 +64,12 @@ def machine() -> str:
 
 
 def _row(line: Line) -> str:
-    targets = FAULTS[line.fault].targets
     verdict = line.verdict
     cells = [
         line.fault,
         str(line.runs),
-        _against(line.write_pause, targets.writes),
-        _against(line.read_pause, targets.reads),
+        _against(line.write_pause, line.targets.writes),
+        _against(line.read_pause, line.targets.reads),
         f"{line.slowest:.1f}",
         str(line.plain),
         str(line.careful),

@@ -16,6 +16,7 @@ from ops.load.selfcheck import lateness
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ops.drills.faults import Targets
     from ops.drills.history import History
     from ops.drills.session import Strike
     from ops.drills.verdict import Finding
@@ -41,7 +42,8 @@ class Measured:
     errors: dict[str, int]  # by what they were answered with
     redundant_after: float  # seconds from the mending to a whole stack
     moved: bool  # the primary's role did
-    missed: list[str] = field(default_factory=list)  # targets, in sentences
+    targets: Targets
+    missed: list[str] = field(default_factory=list)  # of the targets, in sentences
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,9 @@ def measure(strike: Strike, results: dict[str, list[Operation]]) -> Measured:
         errors=dict(Counter(each.error for each in counted)),
         redundant_after=strike.redundant_after,
         moved=strike.moved,
+        targets=strike.fault.targets,
     )
-    measured.missed.extend(_missed(strike, measured))
+    measured.missed.extend(_missed(measured))
     return measured
 
 
@@ -177,9 +180,9 @@ def _sentences(findings: Iterable[Finding]) -> list[str]:
     return [f"{each.rule}: {each.sentence}" for each in findings][:FINDINGS_SHOWN]
 
 
-def _missed(strike: Strike, measured: Measured) -> list[str]:
+def _missed(measured: Measured) -> list[str]:
     """Say which targets one run does not meet."""
-    targets = strike.fault.targets
+    targets = measured.targets
     missed = []
     for what, pause, most in (
         ("writes", measured.write_pause, targets.writes),

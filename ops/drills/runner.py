@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from ops import events, operate
 from ops.console import StackError
 from ops.drills.alone import alone
-from ops.drills.faults import FAULTS
+from ops.drills.faults import PAIR
 from ops.drills.history import History, save
 from ops.drills.result import Judged, Measured, Totals, judge_all, measure, on_one_clock, total
 from ops.drills.session import Session, rows
+from ops.drills.three import drills
 from ops.load.operation import Mark
 from ops.load.page import render_page
 from ops.load.report import summarize
@@ -65,6 +66,7 @@ class Soak:
     minutes: float
     seed: int
     lacks: Sequence[str] = ()  # as for `run_one`
+    nodes: int = PAIR  # data nodes, with which there are more
 
 
 def run_one(
@@ -103,7 +105,7 @@ def run_random(plan: Plan, soak: Soak, keep: Path, tell: Callable[[str], None]) 
     problems: list[str] = []
     with alone(), Session(plan) as session:
         try:
-            for fault, quiet in draw(soak.seed):
+            for fault, quiet in draw(soak.seed, soak.nodes):
                 if session.now > soak.minutes * 60:
                     break
                 time.sleep(quiet)
@@ -118,13 +120,13 @@ def run_random(plan: Plan, soak: Soak, keep: Path, tell: Callable[[str], None]) 
     return _finish(session, results, keep, problems, soak.lacks)
 
 
-def draw(seed: int) -> Iterator[tuple[Fault, float]]:
+def draw(seed: int, nodes: int = PAIR) -> Iterator[tuple[Fault, float]]:
     """Yield faults and the seconds of quiet before each, the same ones for the same seed.
 
     In rounds: each round has every fault once, in an order of its own.
     """
     source = random.Random(seed)  # noqa: S311 - reproducible is what it has to be
-    pool = [fault for fault in FAULTS.values() if fault.random]
+    pool = [fault for fault in drills(nodes).values() if fault.random]
     while True:
         for fault in source.sample(pool, len(pool)):
             yield fault, source.uniform(*QUIET)

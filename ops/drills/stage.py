@@ -46,6 +46,9 @@ DAMAGE = "ls -t data/pg_wal/0* | head -n 3 | xargs rm -f"
 STALL = "kill -STOP -1; sleep {seconds}; kill -CONT -1"
 """To all that are seen from there but PID 1, which only waits, and the shell itself."""
 
+SENDER = """psql -d postgres --no-psqlrc -qAt -c "SELECT pid FROM pg_stat_replication
+    WHERE client_addr = '{}'\""""
+
 LOOPBACK = "lo"
 
 PGBACKREST_CONFIG = "/tmp/pgbackrest.conf"  # noqa: S108 - the container's own
@@ -215,6 +218,15 @@ class Stage:
         volume.inside(member, "find . -mindepth 1 -delete", docker, folder)
         docker("start", container)
 
+    def withhold(self, standby: str) -> None:
+        """Have the primary send a standby nothing more, and neither of them know."""
+        sender = SENDER.format(_address(names.container(standby)))
+        container = names.container(self.primary)
+        self._undo(f"{standby} is sent to again", lambda: _resume(container, sender))
+        self.mark(f"{standby} is sent nothing", "event")
+        with deferred():  # as in kill
+            docker("exec", container, "sh", "-c", f"kill -STOP $({sender})")
+
     def damage(self, node: str) -> None:
         """Remove the newest segments of WAL of a node that is down: it cannot recover."""
         self.mark(f"WAL of {node} removed", "event")
@@ -259,6 +271,11 @@ def _thaw(container: str) -> None:
         docker("unpause", container)
     elif state != "running":
         docker("start", container)
+
+
+def _resume(container: str, sender: str) -> None:
+    """Nothing is left to resume where PostgreSQL was killed meanwhile."""
+    docker("exec", container, "sh", "-c", f"kill -CONT $({sender}) || true")
 
 
 def _reconnect(helper: str) -> None:

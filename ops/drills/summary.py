@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ops.drills.faults import Targets
     from ops.drills.result import Measured
     from ops.drills.runner import Drill
 
@@ -45,6 +46,7 @@ class Line:
     redundant_after: Spread
     missed: bool  # a target, in some run
     verdict: Verdict | None  # None: sessions of several faults are judged as a whole
+    targets: Targets
 
 
 def by_fault(drills: Sequence[Drill]) -> list[Line]:
@@ -71,6 +73,7 @@ def _line(fault: str, several: list[tuple[Measured, Drill]]) -> Line:
         redundant_after=_spread(each.redundant_after for each in measured),
         missed=any(each.missed for each in measured),
         verdict=_verdict(drills) if alone else None,
+        targets=measured[0].targets,
     )
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ops import cluster, names, snapshot
-from ops.drills.faults import FAULTS
 from ops.drills.runner import run_one
+from ops.drills.three import OF_THREE, drills
 from ops.load.plan import Plan
 from tests.stack.support import (
     REDUNDANT_LIMIT,
@@ -33,6 +33,9 @@ LIMIT = 300.0
 """Seconds for a node to come or go: `make up`, a copy of the primary."""
 
 THIRD = cluster.NODES[2]
+
+AS_WELL = ("standby-killed", "replication-cut", "monitor-lost")
+"""What a third node changes."""
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +84,22 @@ def test_reads_are_spread_over_all() -> None:
 
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(
-    "name", ["primary-killed", pytest.param("standby-killed", marks=pytest.mark.long)]
+    "name",
+    [
+        "primary-killed",
+        *(pytest.param(name, marks=pytest.mark.long) for name in (*AS_WELL, *OF_THREE)),
+    ],
 )
 def test_a_drill(name: str, tmp_path: Path) -> None:
     """What two nodes keep, three keep; and a copy of each commit in addition."""
-    drill = run_one(FAULTS[name], Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)
+    fault = drills(3)[name]
+    drill = run_one(fault, Plan(writes_per_second=WRITES, reads_per_second=READS), tmp_path)
     print(drill)
     assert drill.problems == []
     assert drill.judged.findings == []
     assert drill.judged.lost_as_warned == 0
     assert drill.measured[0].failed == {"plain": 0, "careful": 0}
+    assert not (drill.measured[0].moved and fault.targets.failover is False)
 
 
 @pytest.mark.usefixtures("three")

@@ -211,13 +211,16 @@ def test_anything_wrong_fails_a_drill(name: str) -> None:
 
 
 # ---------------------------------------------------------------- several sessions
-PLAIN = Measured("", 1.0, 2.0, 3.0, 4.0, {"plain": 1, "careful": 2}, {}, 5.0, moved=False)
+PLAIN = Measured("", 1.0, 2.0, 3.0, 4.0, {"plain": 1, "careful": 2}, {}, 5.0, False, Targets())
 TOTALS = Totals({"plain": 2, "careful": 1}, 3, 1.25, 0.5, [])
 
 
 def drill(faults: dict[str, dict[str, Any]], judged: Judged = GOOD) -> Drill:
     """A session of faults, each with what is measured otherwise."""
-    measured = [replace(PLAIN, fault=name, **more) for name, more in faults.items()]
+    measured = [
+        replace(PLAIN, fault=name, targets=FAULTS[name].targets, **more)
+        for name, more in faults.items()
+    ]
     return Drill("2026-01-01T00:00:00+00:00", 10.0, measured, TOTALS, judged, [])
 
 
@@ -240,6 +243,7 @@ def test_a_line_has_the_worst_and_the_sums() -> None:
         redundant_after=Spread(5.0, 5.0, 9.0),
         missed=True,
         verdict=Verdict(1, 2, 5),
+        targets=FAULTS["app-killed"].targets,
     )
     (reads,) = by_fault([drill({"app-killed": {"slowest_read": 6.5}})])
     assert (reads.slowest, reads.missed) == (6.5, False)

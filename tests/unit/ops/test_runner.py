@@ -285,7 +285,8 @@ def test_a_soak_draws_what_does_not_say_no(monkeypatch: pytest.MonkeyPatch) -> N
     """Each once in a round."""
     others = {name: replace(FAULT, name=name) for name in ("g", "h")}
     left_out = replace(FAULT, name="never", random=False)
-    monkeypatch.setattr(runner, "FAULTS", {"f": FAULT, "never": left_out, **others})
+    there = {"f": FAULT, "never": left_out, **others}
+    monkeypatch.setattr(runner, "drills", lambda _: there)
     drawn = runner.draw(3)
     for _ in range(5):
         assert {next(drawn)[0].name for _ in range(3)} == {"f", "g", "h"}

@@ -97,6 +97,10 @@ check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients 
 check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
 	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
 
+check-nodes: $(VENV)/ready  ## the drills of three nodes, a node left behind, a second stack broken (8 min)
+	$(BIN)/python -m pytest tests/stack/test_three_nodes.py tests/stack/test_healing.py \
+		tests/stack/test_two_stacks.py -m "stack and long"
+
 check-pooler: $(VENV)/ready  ## POOLER=yes on the real stack: switched beside clients, its alerts (10 min)
 	$(BIN)/python -m pytest tests/stack/test_pooler.py -m "stack and long"
 
@@ -108,7 +112,7 @@ test: check test-stack  ## everything, the real stack included
 
 test-stack: $(VENV)/ready  ## the tests on the real stack (brings it up, and down again if it was down)
 	@deploy/bootstrap/install-chromium.sh "$${BOOTSTRAP:-yes}" || echo "The tests of the console cannot run."
-	$(BIN)/python -m pytest tests/stack -m "stack and not long"
+	$(BIN)/python -m pytest tests/stack -m "stack and not long" --durations=20
 
 bench: $(VENV)/ready  ## speed beside a control and a plain FastAPI, as ratios; 3 min (ARGS="--long": 25)
 	@deploy/bootstrap/install-wrk.sh "$${BOOTSTRAP:-yes}"

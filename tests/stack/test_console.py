@@ -279,6 +279,7 @@ def test_a_frozen_node_holds_nothing_back(console: Console) -> None:
         assert quiet < QUIET
 
 
+@pytest.mark.long
 def test_a_drill_by_its_button_to_its_verdict(
     console: Console, chromium: Browser, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
     docker("exec", standby, "rm", "-rf", ASIDE)
 
 
+@pytest.mark.long
 def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
     """Both in one segment: of its timeline the primary has that no more, whatever its slot keeps.
 

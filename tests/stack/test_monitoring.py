@@ -175,6 +175,7 @@ def test_every_panel_is_answered(watched: Watched) -> None:
     wait_until("an answer for every panel", ANSWERED_LIMIT, lambda: not unanswered())
 
 
+@pytest.mark.long
 @pytest.mark.runbook("Monitoring does not see a part")
 def test_what_is_away_is_told_and_told_to_be_over(watched: Watched) -> None:
     """A standby, an instance and the spare proxy at once: clients feel nothing, people are told."""

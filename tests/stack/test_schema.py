@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.stack.support import BASE_URL
 
 HERE = Path(__file__).parent / "schemathesis"
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "250"))
 """For each operation; 1300 are the long form, of more than 5,000 requests."""
 
 CASES = EXAMPLES * 4

@@ -113,6 +113,7 @@ def test_a_name_that_is_printed_can_be_killed() -> None:
     assert said["virtual_ip"]["address"] != "172.30.0.100"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("second")
 def test_a_drill_of_the_second_leaves_the_first_alone(
     first: dict[str, list[str]], tmp_path: Path

@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 SCRIPTS = holdfast .ci/run $(shell grep -rlE '^\#!/.*sh$$' deploy)
 
 .DEFAULT_GOAL := help
-.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait tests-on-the-other check-major check-long check-busy check-update check-backups check-monitoring check-pooler test test-stack bench bench-writes mutants dashboards fmt lock
+.PHONY: help up update down clean distclean status primary vip switchover logs psql dev check tests-at-work tests-that-wait tests-on-the-other check-major check-long check-busy check-update check-backups check-nodes check-monitoring check-pooler test test-stack bench bench-writes mutants dashboards fmt lock
 
 help:  ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -77,6 +77,7 @@ def test_who_is_logged_in_says_nothing_of_who_would_be(disturbed_stack: Embedded
     stack = disturbed_stack
     with no_more_logins(stack.primary, "NOLOGIN", "LOGIN"):
         stack.haproxy.wait_up("pg_any", set())  # the standby's roles are the primary's
+        stack.haproxy.wait_up("pg_primary", set())  # it asks at moments of its own
         found = stack.haproxy.statistics("pg_primary")[stack.primary.name]
         assert found["check_status"] == "L7RSP"
         assert f'role "{ROLE}" is not permitted to log in' in found["last_chk"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stack may run on this machine, with somebody's data."""
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-    for name in ("NAME", "YES", "ADOPT"):
-        monkeypatch.delenv(name, raising=False)
+def _no_engine() -> Iterator[None]:
+    """A stack may run on this machine, with somebody's data.
+
+    What a test adopts of a checkout's kept settings (ops.settings) ends with the test.
+    """
+    with patch.dict(os.environ, {"DOCKER_HOST": "unix:///nowhere/docker.sock"}):
+        for name in ("NAME", "YES", "ADOPT"):
+            os.environ.pop(name, None)
+        yield
 
 
 @pytest.fixture

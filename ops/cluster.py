@@ -153,6 +153,11 @@ def containers() -> list[Container]:
     return sorted(map(_container, rows), key=lambda container: container.name)
 
 
+def nodes_there() -> list[str]:
+    """Return the data nodes that have a container, whatever its state."""
+    return [each.name for each in containers() if each.name in NODES]
+
+
 def _container(row: dict[str, str]) -> Container:
     updated = UPDATED.search(row.get("Labels", ""))
     when = updated[1] if updated else ""

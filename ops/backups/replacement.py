@@ -77,7 +77,7 @@ def replace(to: str, secrets: Path, say: Callable[[str], None]) -> str:
     found = histories.usable()
     wanted = points.find(to, found)
     scratch.remove(MEMBER)  # of an attempt whose command was killed: it goes on writing
-    there = [each.name for each in cluster.containers() if each.name in cluster.NODES]
+    there = cluster.nodes_there()
     states = {name: restoring.on_volume(name, STATE).splitlines() for name in there}
     node = next((name for name in there if is_restored(states[name], wanted)), None)
     _require_monitor()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
 from dataclasses import replace
@@ -62,11 +63,11 @@ def drill(
             _list(as_json=as_json)
             return
         names = named(what)
-        nodes = sum(each.name in cluster.NODES for each in cluster.containers())
+        nodes = len(cluster.nodes_there())
         there = drills(nodes)
         if what == ["all"]:
             names = list(there)
-        if lacking := [name for name in names if name in EVERY and name not in there]:
+        if lacking := [name for name in names if name in OF_THREE.keys() - there]:
             raise StackError(f"{lacking[0]} needs three data nodes: NODES=3 make up")
         packages.need(sys.argv[1:])
         from ops.cli import drilled  # noqa: PLC0415 - its packages are there only now
@@ -78,7 +79,11 @@ def drill(
             return
         kept = drilled.Kept(keep, markdown)
         if what == ["random"]:
-            drilled.soaked(plan, (minutes, seed, nodes), kept, as_json=as_json)
+            from ops.drills.runner import Soak  # noqa: PLC0415 - as above
+
+            drawn_by = random.SystemRandom().randrange(10**6) if seed is None else seed
+            soak = Soak(minutes, drawn_by, nodes=nodes)
+            drilled.soaked(plan, soak, kept, as_json=as_json)
         elif what == ["recoveries"] or set(names) & set(WAYS):
             from ops.cli import recovered  # noqa: PLC0415 - as above
 

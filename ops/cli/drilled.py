@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops.drills.faults import Fault
-    from ops.drills.runner import Drill
+    from ops.drills.runner import Drill, Soak
     from ops.load.plan import Plan
 
 HEADINGS = (
@@ -117,11 +116,9 @@ def each(faults: Sequence[Fault], plan: Plan, runs: int, kept: Kept, *, as_json:
     _told(drills, not_run, lacks, kept, as_json=as_json)
 
 
-def soaked(plan: Plan, how: tuple[float, int | None, int], kept: Kept, *, as_json: bool) -> None:
-    """Run drills that a seed draws, under one load; `how`: minutes, seed, number of data nodes."""
-    minutes, seed, nodes = how
-    lacks = _measured(as_json=as_json)
-    seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+def soaked(plan: Plan, soak: Soak, kept: Kept, *, as_json: bool) -> None:
+    """Run drills that a seed draws, under one load."""
+    lacks, seed = _measured(as_json=as_json), soak.seed
     if not as_json:
         show(f"seed {seed}: `holdfast drill random --seed {seed}` draws the same faults")
 
@@ -129,7 +126,7 @@ def soaked(plan: Plan, how: tuple[float, int | None, int], kept: Kept, *, as_jso
         if not as_json:
             show(line)
 
-    soak = runner.Soak(minutes, seed, lacks, nodes)
+    soak = replace(soak, lacks=lacks)
     done = runner.run_random(plan, soak, kept.new(f"random-{seed}"), tell)
     if not as_json:
         _tell(done)

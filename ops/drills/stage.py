@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from ops import names
+from ops import cluster, names
 from ops.cluster import APPS, REPOSITORY
 from ops.console import StackError
 from ops.drills import volume
@@ -46,8 +46,7 @@ DAMAGE = "ls -t data/pg_wal/0* | head -n 3 | xargs rm -f"
 STALL = "kill -STOP -1; sleep {seconds}; kill -CONT -1"
 """To all that are seen from there but PID 1, which only waits, and the shell itself."""
 
-SENDER = """psql -d postgres --no-psqlrc -qAt -c "SELECT pid FROM pg_stat_replication
-    WHERE client_addr = '{}'\""""
+SENDER = "SELECT pid FROM pg_stat_replication WHERE client_addr = '{}'"
 
 LOOPBACK = "lo"
 
@@ -220,12 +219,16 @@ class Stage:
 
     def withhold(self, standby: str) -> None:
         """Have the primary send a standby nothing more, and neither of them know."""
-        sender = SENDER.format(_address(names.container(standby)))
-        container = names.container(self.primary)
-        self._undo(f"{standby} is sent to again", lambda: _resume(container, sender))
+        address = _address(names.container(standby))
+        sender = cluster.query(self.primary, SENDER.format(address)).strip()
+        if not sender:
+            raise StackError(f"{self.primary} sends nothing to {standby} to begin with")
+        signalled = ("exec", names.container(self.primary), "sh", "-c")
+        resume = f"kill -CONT {sender} || true"  # it may have been killed meanwhile
+        self._undo(f"{standby} is sent to again", lambda: docker(*signalled, resume))
         self.mark(f"{standby} is sent nothing", "event")
         with deferred():  # as in kill
-            docker("exec", container, "sh", "-c", f"kill -STOP $({sender})")
+            docker(*signalled, f"kill -STOP {sender}")
 
     def damage(self, node: str) -> None:
         """Remove the newest segments of WAL of a node that is down: it cannot recover."""
@@ -271,11 +274,6 @@ def _thaw(container: str) -> None:
         docker("unpause", container)
     elif state != "running":
         docker("start", container)
-
-
-def _resume(container: str, sender: str) -> None:
-    """Nothing is left to resume where PostgreSQL was killed meanwhile."""
-    docker("exec", container, "sh", "-c", f"kill -CONT $({sender}) || true")
 
 
 def _reconnect(helper: str) -> None:

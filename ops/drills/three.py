@@ -6,16 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ops import operate
-from ops.drills.faults import (
-    BRIEF,
-    FAULTS,
-    NOTHING,
-    PAIR,
-    RESUMED_LIMIT,
-    SILENCE,
-    Fault,
-    Targets,
-)
+from ops.drills.faults import BRIEF, FAULTS, PAIR, RESUMED_LIMIT, Fault, Targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +22,10 @@ AIMS: Mapping[str, Targets] = {
     "primary-killed": FAILOVER,
     "postgres-killed": FAILOVER,
     "returned-damaged": FAILOVER,
-    "primary-frozen": SILENCE,
-    "primary-cut-off": SILENCE,
     "replication-cut": UNNOTICED,
     "standby-killed": UNNOTICED,
     "standby-frozen": UNNOTICED,
     "standby-cut-off": UNNOTICED,
-    "monitor-killed": NOTHING,
 }
 """What differs from two nodes; what is not here does not."""
 

@@ -148,6 +148,12 @@ def sql(statement: str, port: int = 6432) -> list[str]:
     return out.splitlines()
 
 
+def psql(node: str, *statements: str) -> str:
+    """Run SQL one after another as a node's superuser, in `postgres`; return what they say."""
+    each = (word for statement in statements for word in ("-c", statement))
+    return docker("exec", node, "psql", "-d", "postgres", "-qAt", *each)
+
+
 def node_behind(port: int) -> str:
     """Return the name of the node that a new connection to the write or read port reaches."""
     return ADDRESSES[sql("SELECT host(inet_server_addr())", port)[0]]

@@ -20,6 +20,7 @@ from tests.stack.support import (
     docker,
     make,
     primary,
+    psql,
     wait_until,
 )
 from tests.stack.test_renewal import EDGE, NODES, ends, holdfast
@@ -116,7 +117,7 @@ def test_nobody_renews(short: None) -> None:  # noqa: ARG001 - a state
     wait_until("all to have ended", LIFE, lambda: _ended() >= {"postgres1", "postgres2"})
     # Sessions end by themselves within a minute; these do now.
     query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'holdfast_app'"
-    docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", query)
+    psql(primary(), query)
     wait_until("the failure's kind", RESUME_LIMIT, lambda: _expired() > 0)
     docker("start", "certificates")
     with Writer() as writer:

@@ -20,6 +20,7 @@ from tests.stack.support import (
     make,
     other,
     primary,
+    psql,
     sql,
     start,
     wait_until,
@@ -112,23 +113,18 @@ def test_where_a_rewind_fails_the_copy_does_not_wait() -> None:
     docker("exec", old, "mkdir", stray)
     docker("exec", new, "touch", stray)
     _set(new, "primary_conninfo = ''")  # so that the other one has something to be rewound
-    _psql(old, "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, '', '')")
+    psql(old, "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, '', '')")
     kill(old)
     wait_until("a new primary", RESUME_LIMIT, lambda: primary() == new)
     _set(new, "primary_conninfo", verb="RESET")
     write = "CREATE TABLE stray (n int); INSERT INTO stray SELECT generate_series(1, 1000000)"
-    _psql(new, write)
+    psql(new, write)
     start(old)
     wait_until(f"{old} in sync", REDUNDANT_LIMIT, is_redundant)
     docker("exec", old, "test", "-f", stray)
     for node in (old, new):
         docker("exec", node, "rm", stray)
-    _psql(new, "DROP TABLE stray")
-
-
-def _psql(node: str, *commands: str) -> None:
-    each = (word for command in commands for word in ("-c", command))
-    docker("exec", node, "psql", "-d", "postgres", "-qAt", *each)
+    psql(new, "DROP TABLE stray")
 
 
 @pytest.fixture
@@ -142,7 +138,7 @@ def little_wal() -> Iterator[str]:
 
 def _set(node: str, *settings: str, verb: str = "SET") -> None:
     words = [f"ALTER SYSTEM {verb} {one}" for one in settings]
-    _psql(node, *words, "SELECT pg_reload_conf()")
+    psql(node, *words, "SELECT pg_reload_conf()")
 
 
 def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) -> None:
@@ -152,7 +148,7 @@ def test_a_standby_that_was_away_too_long_copies_the_primary(little_wal: str) ->
     wait_until("writes without it", RESUME_LIMIT, lambda: sql("SELECT 1"))
     for _ in range(6):  # each switch leaves a segment of 16 MB behind
         fill = "SELECT pg_logical_emit_message(false, '', repeat('x', 9999)), pg_switch_wal()"
-        _psql(little_wal, fill, "CHECKPOINT")
+        psql(little_wal, fill, "CHECKPOINT")
     status = "SELECT wal_status FROM pg_replication_slots"
     asked = ("psql", "-d", "postgres", "-qAt", "-c", status)
     wait_until(
@@ -175,7 +171,7 @@ def test_a_standby_that_two_promotions_left_behind_copies_the_primary() -> None:
     """
     left_behind = next(one.name for one in snapshot.take().nodes if one.name != primary())
     leader = primary()
-    _psql(leader, "SELECT pg_switch_wal()")
+    psql(leader, "SELECT pg_switch_wal()")
     wait_until(f"{left_behind} to have that", RESUME_LIMIT, is_redundant)
     with Writer() as writer:
         writer.await_writes()  # into the segment: who begins with one asks for the newest

@@ -20,6 +20,7 @@ from tests.stack.support import (
     log_of,
     new_user,
     primary,
+    psql,
     wait_until,
 )
 
@@ -124,14 +125,14 @@ def test_a_log_on_a_volume_has_a_bound(on: str) -> None:
         path = f"/var/lib/postgresql/log/{file}"
         return int(docker("exec", node, "sh", "-c", f"stat -c %s {path} || echo 0").split()[-1])
 
-    def says(statement: str) -> None:
-        docker("exec", node, "psql", "-d", "postgres", "-qAt", "-c", statement)
-
     today = docker("exec", node, "date", "+postgresql-%a.log").strip()
-    says(f"DO $$ BEGIN FOR i IN 1..40 LOOP RAISE LOG '%', repeat('x', {2**20}); END LOOP; END $$")
+    psql(
+        node,
+        f"DO $$ BEGIN FOR i IN 1..40 LOOP RAISE LOG '%', repeat('x', {2**20}); END LOOP; END $$",
+    )
     wait_until("it to be set aside", 30, lambda: size_of("postgresql-before.log") > LARGE)
     wait_until("another", 30, lambda: size_of(today) < LARGE)
-    says("DO $$ BEGIN RAISE LOG 'and it goes on'; END $$")
+    psql(node, "DO $$ BEGIN RAISE LOG 'and it goes on'; END $$")
     wait_until("a line in it", 10, lambda: size_of(today) > 0)
     if on == "the primary":
         wait_until(

@@ -28,6 +28,7 @@ from tests.stack.support import (
     make,
     other,
     primary,
+    psql,
     read_back,
     run,
     start,
@@ -233,7 +234,7 @@ def test_who_has_connections_is_shown() -> None:
     """By the runbook's command."""
     command = re.search(r"-c '(SELECT usename, .*?)'", section("PostgreSQL's connections run out"))
     assert command is not None
-    said = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", command[1])
+    said = psql(primary(), command[1])
     assert "holdfast_app" in said
 
 

@@ -25,6 +25,7 @@ from tests.stack.support import (
     docker,
     is_whole,
     primary,
+    psql,
     sql,
     wait_until,
 )
@@ -135,7 +136,7 @@ def test_sessions_of_the_old_password_end(*, terminate: bool) -> None:
         flag = "--terminate" if terminate else "--no-terminate"
         said = holdfast("secrets", "rotate", "db_password", flag)
         there = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"  # noqa: S608
-        left = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", there).strip()
+        left = psql(primary(), there).strip()
         writer.await_writes()
         old.stdin.close()
         old.wait(RESUME_LIMIT)

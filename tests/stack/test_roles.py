@@ -8,7 +8,7 @@ import pytest
 
 from ops import cluster
 from tests.functions import THERE, executable, unknown
-from tests.stack.support import DOCKER_LIMIT, docker, primary
+from tests.stack.support import DOCKER_LIMIT, docker, primary, psql
 
 pytestmark = pytest.mark.harmless
 
@@ -96,7 +96,7 @@ def test_what_a_role_takes_is_bounded(role: str, setting: str, value: str) -> No
     """By settings of the role, which a session begins with."""
     query = "SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_roles ON oid = setrole"
     query += f" WHERE rolname = '{role}'"
-    found = docker("exec", primary(), "psql", "-d", "postgres", "-qAt", "-c", query).split("\n")
+    found = psql(primary(), query).split("\n")
     assert f"{setting}={value}" in found
 
 

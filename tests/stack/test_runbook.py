@@ -34,6 +34,7 @@ from tests.stack.support import (
     new_user,
     other,
     primary,
+    psql,
     sql,
     token_of,
     wait_until,
@@ -266,15 +267,14 @@ def test_the_standby_lags() -> None:
     """Its replay stands still: a reader with a token reads its write all the same."""
     heading = "The standby lags"
     standby = other(primary())
-    asked = ("exec", standby, "psql", "-d", "postgres", "-qAt", "-c")
     before = total("holdfast_database_readers_behind_total")
-    docker(*asked, "SELECT pg_wal_replay_pause()")
+    psql(standby, "SELECT pg_wal_replay_pause()")
     try:
         wait_until("a reader that is behind", RESUME_LIMIT, lambda: _reads_its_write(before))
         shown = follow(heading, re.findall(r"`(docker exec [^`]*)`", section(heading))[0])
         assert "streaming" in shown
     finally:
-        docker(*asked, "SELECT pg_wal_replay_resume()")
+        psql(standby, "SELECT pg_wal_replay_resume()")
 
 
 def _reads_its_write(before: float) -> bool:

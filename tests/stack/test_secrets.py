@@ -22,6 +22,7 @@ from tests.stack.support import (
     make,
     new_user,
     primary,
+    psql,
     read_back,
     run,
     sql,
@@ -50,7 +51,7 @@ def test_a_promoted_standby_sets_the_passwords_it_was_started_with() -> None:
     docker("restart", standby)
     wait_until("a whole stack", REDUNDANT_LIMIT, is_whole)
     other = "ALTER ROLE holdfast_app PASSWORD 'of-other-secrets'"
-    docker("exec", old, "psql", "-d", "postgres", "-qAt", "-c", other)
+    psql(old, other)
     operate.switchover()
     assert primary() == standby
     wait_until("a login with the password of the secrets", REDUNDANT_LIMIT, _can_log_in)

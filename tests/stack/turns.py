@@ -21,6 +21,7 @@ from tests.stack.support import (
     kill,
     other,
     primary,
+    psql,
     run,
     start,
     wait_until,
@@ -242,12 +243,12 @@ def refused_as_standby(_: Receiver) -> Iterator[None]:
     """A node that was away may not replicate any more."""
     node, leader = other(primary()), primary()
     kill(node)
-    _ask(leader, "ALTER ROLE pgautofailover_replicator NOLOGIN")
+    psql(leader, "ALTER ROLE pgautofailover_replicator NOLOGIN")
     try:
         start(node)
         yield
     finally:
-        _ask(leader, "ALTER ROLE pgautofailover_replicator LOGIN")
+        psql(leader, "ALTER ROLE pgautofailover_replicator LOGIN")
 
 
 @turn("NodeNotSeenByProxy")
@@ -285,11 +286,11 @@ def replay_paused(_: Receiver) -> Iterator[None]:
     """The standby receives, and shows nothing of it."""
     node = other(primary())
     with Writer():
-        _ask(node, "SELECT pg_wal_replay_pause()")
+        psql(node, "SELECT pg_wal_replay_pause()")
         try:
             yield
         finally:
-            _ask(node, "SELECT pg_wal_replay_resume()")
+            psql(node, "SELECT pg_wal_replay_resume()")
 
 
 @turn("CertificateRefused")
@@ -303,7 +304,7 @@ def certificate_of_another_ca(_: Receiver) -> Iterator[None]:
     with paused(cluster.MAKER):  # it would make all certificates anew
         file.write_bytes(self_signed("another").partition(b"-----END PRIVATE KEY-----\n")[2])
         try:
-            _ask(primary(), END_SESSIONS)
+            psql(primary(), END_SESSIONS)
             yield
         finally:
             file.write_bytes(before)
@@ -350,12 +351,8 @@ def self_signed(name: str, *extensions: str) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
-def _ask(node: str, statement: str) -> None:
-    docker("exec", node, "psql", "-d", "postgres", "-qAt", "-c", statement)
-
-
 def _switch_wal() -> None:
-    _ask(primary(), "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()")
+    psql(primary(), "SELECT pg_logical_emit_message(false, '', 'x'), pg_switch_wal()")
 
 
 def _segments() -> list[str]:

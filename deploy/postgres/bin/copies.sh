@@ -17,10 +17,12 @@ copies_now() {
 
 # pg_basebackup waits for a checkpoint that the primary spreads over minutes, and pg_autoctl 2.2 asks for no other: also
 # where it copies because pg_rewind failed. One that is asked for outright ends that. The replication role may
-# (pg_checkpoint), and sees its own sessions.
+# (pg_checkpoint), and sees its own sessions. No copy is made while PostgreSQL runs here.
 hurry_copies() {
+    local postmaster
     while pause 1; do
-        ! copies_now || psql "$nodes target_session_attrs=read-write connect_timeout=2" --no-psqlrc -qAt <<'SQL' || true
+        find_postmaster
+        [ -n "$postmaster" ] || ! copies_now || ask_primary <<'SQL' || true
 SELECT count(*) > 0 AS waits FROM pg_stat_progress_basebackup WHERE phase = 'waiting for checkpoint to finish' \gset
 \if :waits
 CHECKPOINT;
@@ -55,7 +57,7 @@ find_receiver() {
 
 # Whether the primary has removed WAL that this node still needs (max_slot_wal_keep_size).
 slot_is_lost() {
-    [ "$(psql "$nodes target_session_attrs=read-write connect_timeout=2" --no-psqlrc -qAt -c "SELECT wal_status
+    [ "$(ask_primary -c "SELECT wal_status
         FROM pg_replication_slots WHERE slot_name = 'pgautofailover_standby_$(of_this_node nodeid)'" 2>/dev/null)" = lost ]
 }
 

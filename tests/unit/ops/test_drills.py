@@ -263,19 +263,9 @@ def test_two_loads_are_put_on_one_clock() -> None:
 def a_drill(faults: dict[str, float], lost: int = 0) -> Drill:
     """Make a drill of faults, each with its write pause in seconds."""
     judged = Judged(9, 9, 0, 0, lost, 0, 0, 0, 0, [])
+    failed = {"plain": 1, "careful": 0}
     measured = [
-        Measured(
-            name,
-            pause,
-            0.1,
-            pause,
-            0.2,
-            {"plain": 1, "careful": 0},
-            {},
-            5.0,
-            False,
-            FAULTS[name].targets,
-        )
+        Measured(name, pause, 0.1, pause, 0.2, failed, {}, 5.0, False, FAULTS[name].targets)
         for name, pause in faults.items()
     ]
     totals = Totals({"plain": 2, "careful": 0}, 0, 1.0, 0.5, [])

@@ -69,6 +69,10 @@ class Told(Stage):
         """Note it."""
         self.told.append(f"stall {container}")
 
+    def withhold(self, standby: str) -> None:
+        """Note it."""
+        self.told.append(f"nothing for {standby}")
+
     def damage(self, node: str) -> None:
         """Note it."""
         self.told.append(f"damage {node}")

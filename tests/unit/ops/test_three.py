@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 AHEAD = replace(STANDBY, name="postgres3", in_sync=True)
 
 
-class Withheld(Told):
-    """It notes what a standby is not sent, too."""
-
-    def withhold(self, standby: str) -> None:
-        """Note it."""
-        self.told.append(f"nothing for {standby}")
-
-
 def having(*nodes: Node, primary: str | None = PRIMARY.name) -> Snapshot:
     """Return a stack with these nodes."""
     return replace(BEFORE, nodes=list(nodes), writable=[primary] if primary else [])
@@ -38,7 +30,7 @@ def having(*nodes: Node, primary: str | None = PRIMARY.name) -> Snapshot:
 
 def struck(monkeypatch: pytest.MonkeyPatch, name: str, seen: list[Snapshot]) -> list[str]:
     """Strike, in a stack that looks like this and then like that; return what was done."""
-    stage = Withheld()
+    stage = Told()
 
     def wait_for(what: str, _: float, wanted: Callable[[Snapshot], bool]) -> tuple[Snapshot, float]:
         looks = [wanted(each) for each in seen]

@@ -185,13 +185,14 @@ def is_whole() -> bool:
 
 
 def is_redundant() -> bool:
-    """Tell whether a primary and a standby in sync are what the monitor sees, and nothing else."""
+    """Tell whether what the monitor sees is a primary, and all other nodes in sync."""
     states = [
         tuple(cell.strip() for cell in line.split("|")[5:7])
         for line in cluster.cluster_state().splitlines()
         if "postgres" in line
     ]
-    return sorted(states) == [("primary", "primary"), ("secondary", "secondary")]
+    standbys = len(cluster.nodes_there()) - 1
+    return sorted(states) == [("primary", "primary")] + [("secondary", "secondary")] * standbys
 
 
 def monitor_has(node: str) -> str:

@@ -114,4 +114,3 @@ def test_a_lost_standby_leaves_two_copies() -> None:
         start(lost)
     assert not writer.failed
     assert not any(answer.local for answer in writer.answers)
-    wait_until("all nodes", REDUNDANT_LIMIT, lambda: snapshot.take().redundant)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ops.drills.faults import FAULTS
+from ops.drills.faults import PAIR
+from ops.drills.three import EVERY, OF_THREE
 
 if TYPE_CHECKING:
     from ops.drills.faults import Fault
@@ -27,9 +28,12 @@ AROUND = 12.0
 
 
 def offered() -> list[dict[str, Any]]:
-    """Return the drills in the order in which the page has them."""
-    names = [*FIRST, *(name for name in FAULTS if name not in FIRST)]
-    return [_offer(FAULTS[name]) for name in names]
+    """Return the drills in the order in which the page has them.
+
+    Those that need more data nodes than there are, the page leaves out while that is so.
+    """
+    names = [*FIRST, *(name for name in EVERY if name not in FIRST)]
+    return [_offer(EVERY[name]) for name in names]
 
 
 def _offer(fault: Fault) -> dict[str, Any]:
@@ -38,4 +42,5 @@ def _offer(fault: Fault) -> dict[str, Any]:
         "summary": fault.summary,
         "seconds": round(fault.hold + AROUND),
         "asks": GRAVE.get(fault.name, ""),
+        "nodes": PAIR + 1 if fault.name in OF_THREE else PAIR,
     }

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.console import StackError
-from ops.drills.faults import FAULTS
+from ops.drills.three import EVERY
 from ops.panel.catalogue import GRAVE
 from ops.panel.errand import Errand
 
@@ -75,7 +75,7 @@ class Doings:
         with self._lock:
             if self._closed:
                 raise RefusedError("The console is ending.")
-            if name not in FAULTS:
+            if name not in EVERY:
                 raise RefusedError(f"There is no drill {name!r}.")
             if self._drill is not None:
                 raise RefusedError("One drill at a time: another one is running.")
@@ -86,7 +86,7 @@ class Doings:
                 self._stop_load()
             self._drill_is = {
                 "name": name,
-                "summary": FAULTS[name].summary,
+                "summary": EVERY[name].summary,
                 "phase": "starting",
                 "began": time.time(),
                 "ended": None,
@@ -97,7 +97,7 @@ class Doings:
                 "error": "",
             }
             self._drill = self._errand(("drill", name), self._hear_drill, self._drill_ended)
-            self._journal.add("note", f"Drill {name}: {FAULTS[name].summary}")
+            self._journal.add("note", f"Drill {name}: {EVERY[name].summary}")
             try:
                 self._drill.start()
             except BaseException:

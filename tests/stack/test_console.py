@@ -325,6 +325,8 @@ def test_a_page_goes_on_after_a_restart(chromium: Browser) -> None:
             assert second.link == first.link
             page.wait("document.querySelector('#gone').hidden", "the console again", 30)
             page.wait("document.querySelector('#word').textContent === 'all is well'", "the stack")
+            assert page.value("document.querySelector('#offer-standby-behind').hidden")  # two nodes
+            assert not page.value("document.querySelector('#offer-standby-killed').hidden")
             page.click("#load")
             page.wait("document.querySelector('#load').ariaChecked === 'true'", "the load")
         page.close()

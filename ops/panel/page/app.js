@@ -50,6 +50,7 @@ function showState(data) {
   say($("sentence"), data.primary ? `${data.primary} leads. ${data.sentence}` : data.sentence);
   if (data.asking) return; // what is not known yet is not drawn as missing
   state = data;
+  drills.fit(state.nodes.length);
   say($("in-words"), inWords(state));
   drawing.draw(state, traffic());
   showTable();

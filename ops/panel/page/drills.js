@@ -20,10 +20,18 @@ export class Drills {
     document.body.classList.toggle("alone", !all);
     if (!all || this.all) return;
     this.all = all;
-    const list = (some) => make("ul", { class: "drills" }, ...some.map((each) => make("li", {}, this.button(each))));
+    const offer = (each) => make("li", { id: `offer-${each.name}` }, this.button(each));
+    const list = (some) => make("ul", { class: "drills" }, ...some.map(offer));
     $("drills").append(list(all.slice(0, FIRST)));
     $("drills-more").append(list(all.slice(FIRST)));
-    say($("more").querySelector("summary"), `${all.length - FIRST} more`);
+  }
+
+  // Offers what a stack with so many data nodes can have.
+  fit(nodes) {
+    if (!this.all) return;
+    for (const each of this.all) $(`offer-${each.name}`).hidden = each.nodes > nodes;
+    const more = this.all.filter((each) => each.nodes <= nodes).length - FIRST;
+    say($("more").querySelector("summary"), `${more} more`);
   }
 
   button(drill) {

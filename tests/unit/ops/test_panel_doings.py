@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ops.console import StackError
-from ops.drills.faults import FAULTS
+from ops.drills.faults import FAULTS, PAIR
+from ops.drills.three import EVERY, OF_THREE
 from ops.panel.catalogue import FIRST, GRAVE, offered
 from ops.panel.doings import Doings, RefusedError
 from ops.panel.errand import Errand
@@ -233,8 +234,9 @@ def test_closing_ends_what_runs_and_starts_nothing(stand: Stand) -> None:
 def test_all_drills_are_offered_with_what_they_do() -> None:
     """Each of `drill list`, the plainest first; each that asks is one that there is."""
     names = [each["name"] for each in offered()]
-    assert sorted(names) == sorted(FAULTS)
+    assert sorted(names) == sorted(EVERY)
     assert tuple(names[: len(FIRST)]) == FIRST
-    assert all(each["summary"] == FAULTS[each["name"]].summary for each in offered())
+    assert all(each["summary"] == EVERY[each["name"]].summary for each in offered())
+    assert {each["name"] for each in offered() if each["nodes"] > PAIR} == set(OF_THREE)
     assert set(GRAVE) <= set(FAULTS)
     assert not set(GRAVE) & set(FIRST)

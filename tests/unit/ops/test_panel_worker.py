@@ -88,6 +88,14 @@ def test_a_drill_ends_when_it_is_told_to(closed: int, tmp_path: Path) -> None:
         assert worker.wait(LIMIT) == 1
 
 
+def test_a_drill_of_three_nodes_says_so(closed: int, tmp_path: Path) -> None:
+    """A page that is older than the stack may still offer it."""
+    with begin(tmp_path, "drill", "standby-behind", port=str(closed)) as worker:
+        assert worker.stdout is not None
+        assert "needs three data nodes" in json.loads(worker.stdout.readline())["error"]
+        assert worker.wait(LIMIT) == 1
+
+
 def test_a_worker_that_nobody_hears_ends_quietly(service: str, tmp_path: Path) -> None:
     """As when the console was killed: both its pipes are closed then."""
     with begin(tmp_path, "load", port=service) as worker:

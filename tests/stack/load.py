@@ -95,7 +95,7 @@ def affordable() -> float:
 class Load:
     """Writes and reads through the edge, on a thread of its own, for as long as the block runs."""
 
-    keyed: bool | None  # whether a write has a key of the client's; None: every other one has
+    keyed: bool  # whether a write has a key of the client's
     share: float = field(default_factory=affordable)
     prefix: str = field(default_factory=lambda: f"load{uuid.uuid4().hex[:8]}")
     outcomes: list[Outcome] = field(default_factory=list)
@@ -105,7 +105,6 @@ class Load:
         """Start, and return once users are being read."""
         self._users: list[_User] = []
         self._readable = 0  # how many of them, from the first, may be read
-        self._keyed = itertools.cycle([True, False] if self.keyed is None else [self.keyed])
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work)
         self._thread.start()
@@ -196,7 +195,7 @@ class Load:
 
     async def _write(self, client: httpx.AsyncClient, due: float) -> None:
         user = new_user(self.prefix)
-        headers = {"Idempotency-Key": f'"{uuid.uuid4()}"'} if next(self._keyed) else {}
+        headers = {"Idempotency-Key": f'"{uuid.uuid4()}"'} if self.keyed else {}
         request = client.build_request("POST", "/api/users", json=user, headers=headers)
         answer = await self._send("write", client, request, user["email"], due)
         if answer is not None:

@@ -2,14 +2,15 @@
 
 Each test demands the same: nothing failed, nothing acknowledged is lost, nothing is there twice,
 and nobody waited longer than the service holds a request. An email is unique: a write that was
-applied twice answers 409 the second time, which counts as failed.
+applied twice answers 409 the second time, which counts as failed. What a drill does as well (a
+switchover, a primary or a proxy lost) is in test_drills.py, with both kinds of clients.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from ops import cluster, operate
+from ops import cluster
 from tests.stack.load import Load, affordable
 from tests.stack.support import (
     REDUNDANT_LIMIT,
@@ -19,7 +20,6 @@ from tests.stack.support import (
     is_redundant,
     is_whole,
     kill,
-    primary,
     start,
     wait_until,
 )
@@ -37,8 +37,6 @@ FEW = 0.4
 """Part of the load for a long silence: what it piles up is worked off in seconds."""
 
 APPS = ("app1", "app2")
-EVERY_OTHER = None
-"""Of the writes have a key: one fault strikes those that have one and those that have none."""
 
 
 def assert_kept(load: Load) -> None:
@@ -75,29 +73,6 @@ def test_both_apps_stand_still() -> None:
     assert_kept(load)
 
 
-def test_a_switchover() -> None:
-    """The primary's role is handed over as planned."""
-    old = primary()
-    with Load(keyed=EVERY_OTHER) as load:
-        operate.switchover()
-        go_on(load)
-    assert primary() != old
-    assert_kept(load)
-
-
-def test_the_primary_is_killed() -> None:
-    """The standby takes over; the killed node returns as the new standby."""
-    old = primary()
-    with Load(keyed=EVERY_OTHER) as load:
-        kill(old)
-        wait_until("another primary", REDUNDANT_LIMIT, lambda: cluster.find_primary() is not None)
-        load.run_for(AFTER)
-        start(old)
-        go_on(load)
-    assert primary() != old
-    assert_kept(load)
-
-
 @pytest.mark.parametrize(("app", "keyed"), [("app1", True), ("app2", False)])
 def test_an_app_is_killed(app: str, *, keyed: bool) -> None:
     """What it had in hand goes to the other one: writes too, which have a key from the edge on."""
@@ -117,32 +92,6 @@ def test_an_app_falls_silent() -> None:
     with Load(keyed=True) as load:
         with dropping(holder, received=f"ip saddr {app}", sent=f"ip daddr {app}"):
             load.run_for(SILENT)
-        go_on(load)
-    assert_kept(load)
-
-
-def test_the_proxy_with_the_virtual_ip_loses_its_cable() -> None:
-    """As above, for a proxy and both of its: nobody closes the connections it had."""
-    holder = cluster.find_vip_holder()
-    assert holder is not None
-    with Load(keyed=True) as load:
-        for device in ("eth0", "eth1"):
-            docker("exec", holder, "ip", "link", "set", device, "down")
-        load.run_for(SILENT)
-        kill(holder)  # a new one has its cable again
-        start(holder)
-        go_on(load)
-    assert_kept(load)
-
-
-def test_the_proxy_with_the_virtual_ip_is_killed() -> None:
-    """What went through it is sent again by way of the other proxy."""
-    holder = cluster.find_vip_holder()
-    assert holder is not None
-    with Load(keyed=EVERY_OTHER) as load:
-        kill(holder)
-        load.run_for(AFTER)
-        start(holder)
         go_on(load)
     assert_kept(load)
 

@@ -97,9 +97,9 @@ check-update: $(VENV)/ready  ## `make update` on the real stack, beside clients 
 check-backups: $(VENV)/ready  ## the long forms: a machine lost, every control, a repository in S3 (5 min)
 	$(BIN)/python -m pytest tests/stack/test_backups.py tests/stack/test_backups_s3.py -m "stack and long"
 
-check-nodes: $(VENV)/ready  ## the drills of three nodes, a node left behind, a second stack broken (8 min)
-	$(BIN)/python -m pytest tests/stack/test_three_nodes.py tests/stack/test_healing.py \
-		tests/stack/test_two_stacks.py -m "stack and long"
+check-nodes: $(VENV)/ready  ## drills of three nodes, nodes damaged, left behind or all gone, two stacks (12 min)
+	$(BIN)/python -m pytest tests/stack/test_three_nodes.py tests/stack/test_healing.py tests/stack/test_last_resort.py \
+		tests/stack/test_kept.py tests/stack/test_two_stacks.py -m "stack and long"
 
 check-pooler: $(VENV)/ready  ## POOLER=yes on the real stack: switched beside clients, its alerts (10 min)
 	$(BIN)/python -m pytest tests/stack/test_pooler.py -m "stack and long"

@@ -87,6 +87,7 @@ def test_a_monitor_without_its_data_learns_the_cluster_anew() -> None:
     wait_until("a standby in sync", REDUNDANT_LIMIT, is_redundant)
 
 
+@pytest.mark.long  # the drill `returned-damaged` does it as well, but for what is kept
 def test_a_node_that_returns_damaged_copies_the_primary() -> None:
     """What it had is kept aside, once; it never is the primary with it."""
     old = primary()

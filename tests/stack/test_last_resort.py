@@ -141,7 +141,9 @@ def test_a_primary_that_only_stood_still_ends_itself() -> None:
 
 
 @pytest.mark.runbook("The monitor is down")
-@pytest.mark.parametrize("chosen", ["the primary", "a standby"])
+@pytest.mark.parametrize(
+    "chosen", ["the primary", pytest.param("a standby", marks=pytest.mark.long)]
+)
 def test_a_monitor_lost_its_data_while_no_node_ran(chosen: str) -> None:
     """Nobody starts by himself, and a person says who was the primary; all of it is there.
 

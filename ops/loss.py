@@ -181,10 +181,16 @@ def _exists(now: Snapshot, name: str) -> bool:
 
 
 def _leave_maintenance(node: str) -> None:
-    """Let a standby that stepped out as it was stopped say what it has: from there it may go on."""
+    """Let a standby that stepped out as it was stopped say what it has: from there it may go on.
+
+    Which it may do between two looks, once the monitor has noticed that the others are gone.
+    """
     operate.tell_monitor(REPORT.format(node))
-    what = f"{node} to say what it has"
-    operate.wait_for(what, PROMOTED_LIMIT, lambda now: operate.is_in(now, node, REPORTED))
+
+    def said(now: Snapshot) -> bool:
+        return operate.is_in(now, node, REPORTED) or now.primary is not None
+
+    operate.wait_for(f"{node} to say what it has", PROMOTED_LIMIT, said)
 
 
 def _given_up(now: Snapshot, target: Node) -> tuple[str, ...]:

@@ -162,3 +162,22 @@ def test_what_was_agreed_to_is_what_is_done(
         loss.accept(agreed)
     assert done == []
     assert stack
+
+
+def test_who_goes_on_between_two_looks_has_said_what_it_has(
+    stack: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monitor promotes it by itself as soon as it has noticed that the other one is gone."""
+    kept = replace(KEPT, state="maintenance", assigned="maintenance")
+    promoted = replace(KEPT, state="wait_primary", assigned="wait_primary")
+    looks = iter([snapshot(LOST, kept), snapshot(LOST, kept)])
+    then = snapshot(LOST, promoted, writable=("postgres2",))
+    monkeypatch.setattr(loss.snapshot, "take", lambda: next(looks, then))
+    monkeypatch.setattr(loss, "PROMOTED_LIMIT", 1.0)
+    told: list[str] = []
+    monkeypatch.setattr(loss.operate, "tell_monitor", told.append)
+    monkeypatch.setattr(loss.operate, "in_container", lambda *words: told.append(words[-2]))
+    monkeypatch.setattr(loss.operate, "begin_history", told.append)
+    assert loss.accept(loss.estimate("postgres2")) == "postgres2"
+    assert told == [loss.REPORT.format("postgres2"), "postgres1", "postgres2"]
+    assert stack
